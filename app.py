@@ -1,0 +1,1976 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#   "aiofiles>=25.1",
+#   "asgiref>=3.13",
+#   "django>=5.2.19",
+#   "httptools>=0.7",
+#   "httpx>=0.28.1",
+#   "httpx-aiohttp>=0.2.0",
+#   "uvicorn>=0.54",
+#   "uvloop>=0.22; sys_platform != 'win32' and implementation_name == 'cpython'",
+# ]
+# ///
+"""Should this view be synchronous, threaded or asynchronous? A lab in one file.
+
+Start it, open http://127.0.0.1:8000/ and race the variants:
+
+    uvicorn app:application
+
+Every experiment does one job in several ways that give the same answer. Read its
+section, run it, see your own numbers, take the view. The services that the pages ask
+are embedded, and are asked over real sockets.
+
+    python app.py race rivers --users 50    # the same under load
+    python app.py                           # serves, and stops within ten seconds
+"""
+
+# ------------------------------------------------------------------------ Imports
+
+import asyncio
+import errno
+import functools
+import gc
+import inspect
+import json
+import math
+import os
+import random
+import re
+import secrets
+import socket
+import sys
+import threading
+import time
+import uuid
+import weakref
+from collections import defaultdict, namedtuple
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import aclosing, closing, contextmanager, suppress
+from contextvars import ContextVar, copy_context
+from datetime import UTC, date, datetime, timedelta
+from http import HTTPStatus
+from inspect import iscoroutinefunction
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import SpooledTemporaryFile
+from typing import NamedTuple
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+import aiohttp
+import django
+import httpx
+import uvicorn
+from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
+from django.apps import AppConfig
+from django.conf import settings
+from httpx_aiohttp import AiohttpTransport
+
+# ----------------------------------------------------------------------- Settings
+
+# Run as a script the module is `__main__`; Django would import it again as `app`.
+sys.modules.setdefault("app", sys.modules[__name__])
+
+
+def env(name, default, parse, accepted):
+    """The variable's value, parsed; a bad one ends the start with one line."""
+    text = os.environ.get(name, default)
+    try:
+        return parse(text)
+    except (ValueError, LookupError, ImportError):
+        shown = re.sub(r"//.*@", "//…@", text)  # a password stays off the terminal
+        print(f"{name}={shown!r} is not accepted: give {accepted}.", file=sys.stderr)
+        raise SystemExit(3) from None
+
+
+def env_number(name, default, low, high, kind=float):
+    """A number from `low` to `high`, both included."""
+
+    def parse(text):
+        number = kind(text)
+        if not low <= number <= high:
+            raise ValueError(text)
+        return number
+
+    what = "a whole number" if kind is int else "a number"
+    upto = f"from {low} to {high}" if high < math.inf else f"of {low} or more"
+    return env(name, str(default), parse, f"{what} {upto}")
+
+
+def env_address(name):
+    """An http(s) address, or None where the variable is not set."""
+
+    def parse(text):
+        if not text:
+            return None
+        parts = urlsplit(text)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.port == 0
+        ):
+            raise ValueError(text)
+        if not text.isascii() or not text.isprintable() or re.search("[ ?#]", text):
+            raise ValueError(text)
+        return text
+
+    return env(name, "", parse, "an http:// or https:// address without a query")
+
+
+def parse_database(text):
+    """Django's settings for sqlite:///relative, sqlite:////absolute, postgresql://…"""
+    parts = urlsplit(text)
+    name = unquote(parts.path[1:])
+    if parts.scheme == "sqlite" and name and not parts.netloc:
+        # WAL lets readers go on beside a writer, IMMEDIATE makes writers wait in
+        # line. A file it must be: `:memory:` is another database in each thread.
+        options = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 5,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+        if ":memory:" in name:
+            raise ValueError(text)
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": name,
+            "OPTIONS": options,
+        }
+    if parts.scheme != "postgresql" or not parts.hostname or not name:
+        raise ValueError(text)
+    import psycopg  # noqa: F401 - only who sets such an address needs the driver
+
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": name,
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname),
+        "PORT": parts.port or "",
+        "OPTIONS": {"connect_timeout": 5},
+    }
+
+
+FLAGS = {"0": False, "1": True, "false": False, "true": True}
+DEBUG = env("DEBUG", "0", lambda text: FLAGS[text.lower()], "0, 1, true or false")
+HOSTS = env("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]", str, "names, comma-separated")
+DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent / "data")
+DATABASE = env(
+    "DATABASE_URL",
+    f"sqlite:///{quote(str(DATA_DIR / 'lab.sqlite3'))}",
+    parse_database,
+    "sqlite:///relative, sqlite:////absolute or postgresql://user:password@host:port/name"
+    " (which needs the package psycopg)",
+)
+#: Finished uploads; and one folder a process for what is still arriving.
+UPLOADS, INCOMING = DATA_DIR / "uploads", DATA_DIR / "incoming" / str(os.getpid())
+#: A body larger than this goes to a file.
+SPOOL_BYTES = 2**20
+UPSTREAM_URL = env_address("UPSTREAM_URL")
+#: Each service's path under UPSTREAM_URL, and its own address where one is set.
+SERVICES = {
+    "usgs": ("/nwis/iv/", env_address("USGS_URL")),
+    "promo": ("/promo/", env_address("PROMO_URL")),
+    "recco": ("/recco/", env_address("RECCO_URL")),
+    "rates": ("/exchangerates_data/timeseries", env_address("RATES_URL")),
+}
+#: The header that carries a service's key, sent to that service alone.
+KEYS = {
+    "usgs": ("X-Api-Key", os.environ.get("USGS_API_KEY")),
+    "rates": ("apikey", os.environ.get("RATES_API_KEY")),
+}
+UPSTREAM_LATENCY = env_number("UPSTREAM_LATENCY", 0.2, 0, 60)
+UPSTREAM_FAILURES = env_number("UPSTREAM_FAILURES", 0, 0, 1)
+DEADLINE = env_number("DEADLINE", 10, 0.1, 300)
+THREADS = env_number("THREADS", 3, 1, 64, int)
+LANES = env_number("LANES", 40, 1, 1000, int)
+MAX_UPLOAD_BYTES = env_number("MAX_UPLOAD_BYTES", 2**30, 1, math.inf, int)
+#: The largest body of any page but the upload's, and the pause that ends a body.
+MAX_BODY_BYTES, BODY_PAUSE = 2**20, 30
+#: Threads for aiofiles, name look-ups and `thread_sensitive=False`.
+FILE_THREADS = 32
+
+#: Template name: its text. Each section below adds its own.
+PAGES = {}
+
+
+class LabConfig(AppConfig):
+    """The one module is the Django application, and its models module too."""
+
+    name = "app"
+
+    def import_models(self):
+        super().import_models()
+        self.models_module = self.module
+
+
+settings.configure(
+    DEBUG=DEBUG,
+    SECRET_KEY=os.environ.get("SECRET_KEY") or secrets.token_urlsafe(50),
+    ALLOWED_HOSTS=[host.strip() for host in HOSTS.split(",") if host.strip()],
+    INSTALLED_APPS=["app.LabConfig"],
+    MIDDLEWARE=["app.lab_middleware"],
+    ROOT_URLCONF="app",
+    MIGRATION_MODULES={"app": None},
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    DATABASES={"default": DATABASE | {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}},
+    TEMPLATES=[
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "OPTIONS": {
+                "loaders": [
+                    (
+                        "django.template.loaders.cached.Loader",
+                        [("django.template.loaders.locmem.Loader", PAGES)],
+                    )
+                ]
+            },
+        }
+    ],
+    CSRF_FAILURE_VIEW="app.csrf_failure",
+    FILE_UPLOAD_TEMP_DIR=str(INCOMING),
+    USE_TZ=True,
+    LOGGING={
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"console": {"class": "logging.StreamHandler"}},
+        "loggers": {"django": {"handlers": ["console"], "level": "ERROR"}},
+    },
+)
+django.setup()
+
+# ruff: noqa: E402 - Django's models and views want the settings first
+from django.core import signals
+from django.core.asgi import get_asgi_application
+from django.core.cache import close_caches
+from django.core.exceptions import BadRequest, DisallowedHost, RequestAborted
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.handlers.base import reset_urlconf
+from django.core.management import execute_from_command_line
+from django.db import (
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connections,
+    reset_queries,
+)
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.template.loader import render_to_string
+from django.urls import path, set_script_prefix
+from django.utils.decorators import async_only_middleware
+from django.utils.safestring import mark_safe
+from django.views.decorators.http import require_safe
+
+# --------------------------------------------------------------- The page's frame
+
+PAGES["frame.html"] = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>{% block title %}{{ experiment }} {{ variant }}{% endblock %} · Django lab</title>
+<link rel="icon" href="data:,">
+<style nonce="{{ nonce }}">
+:root { --ink: #1b2430; --soft: #566273; --line: #d5dbe3; --paper: #fff;
+  --panel: #f4f6f9; --accent: #0b5fa5; --good: #1a7040; --bad: #b3261e }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #a3aebd;
+  --line: #364150; --paper: #12171e; --panel: #1b222c; --accent: #7ab8f5;
+  --good: #6fce98; --bad: #ff9d94 } }
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 1rem; max-width: 64rem; color: var(--ink);
+  background: var(--paper); font: 1rem/1.5 system-ui, sans-serif }
+a { color: var(--accent) }
+h1 { margin: .5rem 0; font-size: 1.6rem; line-height: 1.2 }
+.soft, small { color: var(--soft) }
+.bad { color: var(--bad) }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0 }
+th, td { padding: .4rem .6rem; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin: .5rem 0; padding: 0;
+  list-style: none }
+nav [aria-current] { font-weight: bold; color: inherit; text-decoration: none }
+pre, .panel { padding: .8rem; overflow-x: auto; background: var(--panel);
+  border-radius: .4rem }
+{% block style %}{% endblock %}
+</style>
+</head>
+<body>
+{% block header %}<header>
+<a href="/">Django lab</a>
+<h1>{{ experiment }} <span class="soft">{{ variant }}</span></h1>
+<nav aria-label="Variants"><ul>{% for name in variants %}
+<li><a href="/{{ experiment }}/{{ name }}/"
+{% if name == variant %}aria-current="page"{% endif %}>{{ name }}</a>
+<small><a href="/source/{{ experiment }}/{{ name }}/" aria-label="source of {{ name }}"
+>source</a></small></li>{% endfor %}
+</ul></nav>
+</header>{% endblock %}
+<main>{% block main %}{% endblock %}</main>
+<footer class="soft">{% block footer %}{% if load_time is not None %}<p>
+Made in <strong>{{ load_time|floatformat:4 }} s</strong>
+{% if calls %}with {{ calls }}{% endif %}
+{% if source %}from {{ source }}{% endif %}
+</p>{% endif %}{% endblock %}</footer>
+</body>
+</html>
+"""
+
+PAGES["error.html"] = """{% extends "frame.html" %}
+{% block title %}{{ status }} {{ reason }}{% endblock %}
+{% block header %}<header><a href="/">Django lab</a>
+<h1>{{ status }} <span class="soft">{{ reason }}</span></h1></header>{% endblock %}
+{% block main %}<p role="alert">{{ error }}</p>{% endblock %}
+"""
+
+
+@functools.lru_cache(maxsize=256)
+def prefers_json(accept):
+    """Whether an `Accept` header ranks JSON above HTML."""
+    request = HttpRequest()
+    request.META["HTTP_ACCEPT"] = accept
+    kinds = ["text/html", "application/json", "application/x-ndjson"]
+    return request.get_preferred_type(kinds) in kinds[1:]
+
+
+def represent(request, template, data, status=200, extra=()):
+    """An answer in JSON where the client prefers it, else HTML, which knows `extra`."""
+    if prefers_json(request.headers.get("accept", "*/*")):
+        return JsonResponse(data, status=status)
+    context = data | dict(extra) | {"nonce": getattr(request, "nonce", "")}
+    return HttpResponse(render_to_string(template, context, request), status=status)
+
+
+def page(request, template, data, status=200, **extra):
+    """An experiment's answer: which one it is, how long it took, and its data."""
+    now = time.perf_counter()
+    experiment, _, variant = request.resolver_match.view_name.partition("/")
+    head = {"experiment": experiment, "variant": variant}
+    head["load_time"] = now - getattr(request, "started", now)
+    extra["variants"] = offered(experiment)
+    return represent(request, template, head | data, status, extra)
+
+
+def error_page(request, status, sentence, **fields):
+    """An error's answer: a sentence, and the field's name where a field is wrong."""
+    extra = {"status": status, "reason": HTTPStatus(status).phrase}
+    return represent(request, "error.html", {"error": sentence} | fields, status, extra)
+
+
+def bad_request(request, exception):
+    """400: our own sentence, or a general one for what Django found."""
+    told = str(exception) if isinstance(exception, BadRequest) else ""
+    return error_page(request, 400, told or "The request could not be understood.")
+
+
+def csrf_failure(request, reason=""):
+    """403: a form without its token."""
+    return error_page(request, 403, f"The form was refused: {reason or 'no token.'}")
+
+
+def not_found(request, exception):
+    """404: our own sentence, or a general one for an unknown address."""
+    told = exception.args[0] if exception.args else ""
+    return error_page(request, 404, told if isinstance(told, str) else "No such page.")
+
+
+def server_error(request):
+    """503 and 507 for what the machine lacks just now, 500 for a mistake of ours."""
+    error = sys.exc_info()[1]
+    if isinstance(error, LanesBusy):
+        return error_page(request, 503, "Every thread is busy. Please try again.")
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return error_page(request, 503, "The database is not to be had. Try again.")
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        return error_page(request, 507, "The file could not be stored here.")
+    return error_page(
+        request, 500, "This page made a mistake. The server's log has it."
+    )
+
+
+#: What a file system says that is full, or that may not be written.
+STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+handler400, handler404, handler500 = bad_request, not_found, server_error
+
+POLICY = (
+    "default-src 'none'; connect-src 'self'; img-src data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'; style-src 'nonce-{0}'; script-src 'nonce-{0}'"
+)
+
+
+def dress(request, response):
+    """Give an answer its body if it is a bare error, its timing and its policy."""
+    if response.status_code >= 400 and not response.streaming and not response.content:
+        bare, sentence = response, HTTPStatus(response.status_code).description
+        response = error_page(
+            request, bare.status_code, f"{sentence or bare.reason_phrase}."
+        )
+        response.headers.update({k: v for k, v in bare.items() if k not in response})
+    headers = response.headers
+    if not response.streaming:
+        headers["Content-Length"] = str(len(response.content))
+    elapsed = 1000 * (time.perf_counter() - request.started)
+    thread = getattr(request, "thread", threading.current_thread().name)
+    headers["Server-Timing"] = f'total;dur={elapsed:.2f}, thread;desc="{thread}"'
+    headers.setdefault("Cache-Control", "no-store")
+    headers["Vary"] = "Accept"
+    headers["Content-Security-Policy"] = POLICY.format(request.nonce)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["X-Frame-Options"] = "DENY"
+    headers["Referrer-Policy"] = "same-origin"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    return response
+
+
+@async_only_middleware
+def lab_middleware(get_response):
+    """Measure every answer and dress it: one native middleware, and so no hop."""
+
+    async def middleware(request):
+        scope = getattr(request, "scope", {})
+        request.started = scope.get("started") or time.perf_counter()
+        request.nonce = secrets.token_urlsafe(16)
+        if not LAB.started:
+            await sync_to_async(LAB.start, thread_sensitive=False)()
+        try:
+            request.get_host()
+        except DisallowedHost:
+            sentence = "This host is not served here: see ALLOWED_HOSTS."
+            return dress(request, error_page(request, 400, sentence))
+        return dress(request, await get_response(request))
+
+    return middleware
+
+
+def noted(view):
+    """The view, with the name of the thread that it runs on noted for the headers."""
+
+    @functools.wraps(view)
+    def noted_sync(request, **kwargs):
+        request.thread = threading.current_thread().name
+        return view(request, **kwargs)
+
+    @functools.wraps(view)
+    async def noted_async(request, **kwargs):
+        request.thread = threading.current_thread().name
+        return await view(request, **kwargs)
+
+    return noted_async if iscoroutinefunction(view) else noted_sync
+
+
+# ----------------------------------------------------------------------- Upstream
+
+
+class UpstreamError(Exception):
+    """A service's failure, as a sentence for the page."""
+
+
+class UpstreamTimeout(UpstreamError):
+    """The page's time ran out before the service had answered."""
+
+    def __init__(self):
+        super().__init__("The service did not answer in time.")
+
+
+class Budget:
+    """The time that one page may spend on its upstream calls, all together."""
+
+    def __init__(self, calls, at_once):
+        self.ends = time.monotonic() + DEADLINE
+        self.calls, self.at_once, self.made = calls, at_once, count()
+
+    def share(self):
+        """Seconds for the next call: what is left, divided by the turns to come."""
+        turns = math.ceil((self.calls - next(self.made)) / self.at_once)
+        return max(0, self.ends - time.monotonic()) / max(1, turns)
+
+
+page_budget = ContextVar("page_budget")
+
+
+def in_turn(calls, at_once=1):
+    """The same calls, between which the page's time is now shared out."""
+    page_budget.set(Budget(len(calls), at_once))
+    return calls
+
+
+def time_share():
+    """Seconds for a call: its share of the page's time, or all where none is shared."""
+    budget = page_budget.get(None)
+    return budget.share() if budget else DEADLINE
+
+
+class ContextPool(ThreadPoolExecutor):
+    """A pool of threads that see the request's context variables."""
+
+    def submit(self, call, /, *args, **kwargs):
+        return super().submit(copy_context().run, call, *args, **kwargs)
+
+
+#: Made once and passed to every client: it costs 16 ms to read the certificates.
+TLS = httpx.create_ssl_context(trust_env=False)
+MAX_ANSWER_BYTES = 8 * 2**20
+HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
+
+
+def service_url(service):
+    """Where a service is: its own address, else under UPSTREAM_URL or the embedded."""
+    place, own = SERVICES[service]
+    return own or (UPSTREAM_URL or LAB.upstream_url).rstrip("/") + place
+
+
+@functools.lru_cache(maxsize=256)
+def service_request(service, url):
+    """A GET to ask again and again, with the key that goes to this service alone."""
+    parts = httpx.URL(url)
+    headers = HEADERS | {"host": parts.netloc.decode(), "user-agent": "django-lab"}
+    name, key = KEYS.get(service, ("", None))
+    if key:
+        headers[name] = key
+    request = httpx.Request("GET", parts.copy_with(userinfo=b""), headers=headers)
+    if parts.userinfo:
+        next(httpx.BasicAuth(parts.username, parts.password).auth_flow(request))
+    return request
+
+
+def check_answer(response):
+    """Refuse every answer but a plain 200: no redirect, no error, no encoding."""
+    if response.status_code != 200:
+        known = response.status_code in HTTPStatus._value2member_map_
+        phrase = HTTPStatus(response.status_code).phrase if known else ""
+        raise UpstreamError(f"The service answered {response.status_code} {phrase}.")
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UpstreamError("The service's answer was encoded, which nobody asked for.")
+
+
+def add_chunk(body, chunk):
+    """Add a chunk to a body that may not outgrow MAX_ANSWER_BYTES."""
+    body += chunk
+    if len(body) > MAX_ANSWER_BYTES:
+        raise UpstreamError("The service's answer was larger than 8 MB.")
+
+
+@contextmanager
+def upstream_call():
+    """Count the call while it is in flight; its failure becomes a sentence."""
+    with LAB.lock:
+        LAB.upstream_in_flight += 1
+    try:
+        yield
+    except (TimeoutError, httpx.ReadTimeout):
+        raise UpstreamTimeout from None
+    except (httpx.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
+        refused = isinstance(error.__cause__, (aiohttp.ClientConnectorError, OSError))
+        broken = "could not be reached" if refused else "broke off its answer"
+        raise UpstreamError(f"The service {broken}.") from None
+    finally:
+        with LAB.lock:
+            LAB.upstream_in_flight -= 1
+
+
+class Line:
+    """A synchronous client that keeps one connection, and whose reads ask the clock.
+
+    httpx's timeouts are per operation, so a byte a second would outlast them all.
+    """
+
+    idle = defaultdict(list)
+
+    def __init__(self):
+        limits = httpx.Limits(max_connections=1)
+        self.client = httpx.HTTPTransport(verify=TLS, trust_env=False, limits=limits)
+
+    @classmethod
+    @contextmanager
+    def borrow(cls, host):
+        """An idle line to this host, or a new one; it is idle again afterwards."""
+        try:
+            line = cls.idle[host].pop()
+        except IndexError:
+            line = cls()
+        try:
+            yield line
+        finally:
+            cls.idle[host].append(line)
+
+    def chunks(self, request, seconds):
+        """The chunks of an answer, the last within so many seconds."""
+        self.ends = time.monotonic() + seconds
+        waits = dict.fromkeys(("connect", "read", "write", "pool"), self.left())
+        ask = httpx.Request("GET", request.url, headers=request.headers)
+        ask.extensions = {"timeout": waits, "trace": self.watch}
+        response = self.client.handle_request(ask)
+        try:
+            check_answer(response)
+            yield from response.stream
+        finally:
+            response.close()
+
+    def left(self):
+        """Seconds to the end of the call. Raises TimeoutError when there are none."""
+        if (left := self.ends - time.monotonic()) <= 0:
+            raise TimeoutError
+        return left
+
+    def watch(self, event, info):
+        """Let a new connection's reads take the time left, not one of their own."""
+        if event in (
+            "connection.connect_tcp.complete",
+            "connection.start_tls.complete",
+        ):
+            stream = info["return_value"]
+            read = stream.read
+            stream.read = lambda size, timeout=None: read(size, self.left())
+
+
+def fetch(service, url):
+    """The body of a service's answer. Raises UpstreamError."""
+    request = service_request(service, url)
+    body = bytearray()
+    with upstream_call(), Line.borrow(request.url.netloc) as line:
+        with closing(line.chunks(request, time_share())) as chunks:
+            for chunk in chunks:
+                add_chunk(body, chunk)
+    return body
+
+
+#: Event loop: the asynchronous client that belongs to it.
+async_clients = weakref.WeakKeyDictionary()
+
+
+def async_client():
+    """This event loop's one client: any number of connections, no cookies."""
+    loop = asyncio.get_running_loop()
+    if loop not in async_clients:
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=TLS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        session._retry_connection = False  # aiohttp would send a GET a second time
+        async_clients[loop] = AiohttpTransport(verify=TLS, client=session)
+    return async_clients[loop]
+
+
+async def fetch_async(service, url):
+    """The body of a service's answer, awaited. Raises UpstreamError.
+
+    The transport is asked directly: redirects and cookies are the business of
+    httpx.AsyncClient, are not wanted here, and would double the cost of a call.
+    """
+    request = service_request(service, url)
+    body = bytearray()
+    with upstream_call():
+        async with asyncio.timeout(time_share()):
+            response = await async_client().handle_async_request(request)
+            try:
+                check_answer(response)
+                async for chunk in response.stream:
+                    add_chunk(body, chunk)
+            finally:
+                await response.aclose()
+    return body
+
+
+def decode(body):
+    """A body's JSON. Raises UpstreamError."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise UpstreamError("The service's answer was not JSON.") from None
+
+
+def dig(value, *way):
+    """What lies at the end of a way of keys and indexes; None where it ends early."""
+    for step in way:
+        try:
+            value = value[step]
+        except (LookupError, TypeError):
+            return None
+    return value
+
+
+def listed(value):
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+# ------------------------------------------------------------- Experiment: rivers
+
+#: The gauges of the Yellowstone River in river order: USGS site number, official name.
+SITES = {
+    "06191500": "Yellowstone River at Corwin Springs MT",
+    "06192500": "Yellowstone River near Livingston MT",
+    "06214500": "Yellowstone River at Billings MT",
+    "06295000": "Yellowstone River at Forsyth MT",
+    "06309000": "Yellowstone River at Miles City MT",
+    "06329500": "Yellowstone River near Sidney MT",
+}
+DISCHARGE, GAGE_HEIGHT = "00060", "00065"
+NO_DATA = -999999
+#: What the commoner qualifiers mean; codes are compared without regard to case.
+QUALIFIERS = {
+    "p": "provisional, subject to revision",
+    "a": "approved for publication",
+    "e": "estimated",
+    "ice": "affected by ice",
+    "eqp": "equipment malfunction",
+    "mnt": "under maintenance",
+    "bkw": "affected by backwater",
+    "dis": "discontinued",
+    "ssn": "measured in season only",
+    "***": "temporarily unavailable",
+}
+
+
+class Reading(NamedTuple):
+    """What a gauge says: its newest discharge and gage height, or why it has none."""
+
+    site: str
+    name: str
+    discharge_ft3_s: float | None = None
+    discharge_observed: str | None = None
+    gage_height_ft: float | None = None
+    gage_height_observed: str | None = None
+    qualifiers: tuple = ()
+    error: str | None = None
+
+
+class Observation(NamedTuple):
+    """One value of one parameter at one site; `value` is None where there is none."""
+
+    site: str
+    parameter: str
+    value: float | None = None
+    time: datetime | None = None
+    qualifiers: tuple = ()
+
+
+def to_number(value):
+    """A finite float, or None for no data, no number and no sense."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    sane = math.isfinite(number) and number != NO_DATA and value not in (True, False)
+    return number if sane else None
+
+
+def to_time(value):
+    """An aware datetime, or None."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else None
+
+
+def to_codes(values):
+    """Qualifier codes, each once, in order."""
+    return tuple(dict.fromkeys(v for v in listed(values) if v and isinstance(v, str)))
+
+
+def parse_iv(data):
+    """Observations in an answer of the instantaneous-values service (WaterML as JSON).
+
+    They are known by their codes, not their places; each sensor has a block of values.
+    """
+    for series in listed(dig(data, "value", "timeSeries")):
+        site = dig(series, "sourceInfo", "siteCode", 0, "value")
+        parameter = dig(series, "variable", "variableCode", 0, "value")
+        for block in listed(dig(series, "values")):
+            for item in listed(dig(block, "value")):
+                value, moment = (
+                    to_number(dig(item, "value")),
+                    to_time(dig(item, "dateTime")),
+                )
+                marks = to_codes(dig(item, "qualifiers"))
+                yield Observation(site, parameter, value, moment, marks)
+
+
+def parse_ogc(data):
+    """Observations in an answer of the newer service (OGC API Features, GeoJSON)."""
+    for feature in listed(dig(data, "features")):
+        found = dig(feature, "properties")
+        site = str(dig(found, "monitoring_location_id")).removeprefix("USGS-")
+        parameter = dig(found, "parameter_code")
+        value, moment = to_number(dig(found, "value")), to_time(dig(found, "time"))
+        approval = {"Provisional": "P", "Approved": "A"}.get(
+            str(dig(found, "approval_status"))
+        )
+        marks = dig(found, "qualifier")
+        marks = to_codes([approval, *(marks if isinstance(marks, list) else [marks])])
+        yield Observation(site, parameter, value, moment, marks)
+
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def newest(observations, site, parameter):
+    """A parameter's newest value, its time in ISO 8601, and what qualifies them."""
+    mine = [o for o in observations if (o.site, o.parameter) == (site, parameter)]
+    empty = [o for o in mine if o.value is None]
+    valued = [o for o in mine if o.value is not None] or [Observation(site, parameter)]
+    best = max(valued, key=lambda o: o.time or LONG_AGO)
+    marks = [code for o in (best, *empty) for code in o.qualifiers]
+    return best.value, best.time and best.time.isoformat(), marks
+
+
+def read_gauge(observations, site):
+    """One gauge's Reading, out of observations of many."""
+    flow, flow_time, marks = newest(observations, site, DISCHARGE)
+    stage, stage_time, more_marks = newest(observations, site, GAGE_HEIGHT)
+    silent = flow is None and stage is None
+    error = "The service has no reading for this gauge." if silent else None
+    found = flow, flow_time, stage, stage_time, to_codes(marks + more_marks), error
+    return Reading(site, SITES[site], *found)
+
+
+def usgs_url(sites):
+    """The question for these sites' newest readings, in either service's terms."""
+    url = service_url("usgs")
+    codes = f"{DISCHARGE},{GAGE_HEIGHT}"
+    if url.endswith("/items"):
+        ids = ",".join(f"USGS-{site}" for site in sites)
+        which = f"monitoring_location_id={ids}&parameter_code={codes}"
+        return f"{url}?f=json&{which}&limit=100&skipGeometry=true"
+    which = f"sites={','.join(sites)}&parameterCd={codes}"
+    return f"{url}?format=json&{which}&siteStatus=all"
+
+
+def parse_readings(body, sites):
+    """A Reading for each site. Raises UpstreamError where the body is not JSON."""
+    parse = parse_ogc if service_url("usgs").endswith("/items") else parse_iv
+    observations = list(parse(decode(body)))
+    return [read_gauge(observations, site) for site in sites]
+
+
+def without_reading(sites, error):
+    """A Reading for each site that says what went wrong."""
+    return [Reading(site, SITES[site], error=str(error)) for site in sites]
+
+
+def fetch_readings(sites):
+    """The readings of some gauges, in one call; one that failed says why."""
+    try:
+        return parse_readings(fetch("usgs", usgs_url(sites)), sites)
+    except UpstreamError as error:
+        return without_reading(sites, error)
+
+
+async def fetch_readings_async(sites):
+    """The readings of some gauges, in one call, awaited."""
+    try:
+        return parse_readings(await fetch_async("usgs", usgs_url(sites)), sites)
+    except UpstreamError as error:
+        return without_reading(sites, error)
+
+
+def fetch_reading(site):
+    """The reading of one gauge."""
+    return fetch_readings([site])[0]
+
+
+async def fetch_reading_async(site):
+    """The reading of one gauge, awaited."""
+    return (await fetch_readings_async([site]))[0]
+
+
+PAGES["rivers.html"] = """{% extends "frame.html" %}
+{% block main %}
+<p>The Yellowstone River at six gauges, upstream to downstream.
+{% if streamed %}The rows stand in the order in which they arrived.{% endif %}</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Readings"><table>
+<thead><tr><th scope="col">Gauge</th><th scope="col">Discharge</th>
+<th scope="col">Gage height</th><th scope="col">Remarks</th></tr></thead>
+<tbody>{{ rows }}</tbody></table></div>{% endblock %}
+"""
+PAGES["reading.html"] = """
+<tr><th scope="row">{{ reading.name }}<br><small>USGS {{ reading.site }}</small></th>
+{% for value, unit, observed in values %}<td class="number">
+{% if value %}{{ value }} {{ unit }}{% else %}–{% endif %}
+{% if observed %}<br><small><time datetime="{{ observed.iso }}">{{ observed.text }}</time>
+<br>{{ observed.ago }}</small>{% endif %}</td>
+{% endfor %}<td>{% if reading.error %}<span class="bad">{{ reading.error }}</span>{% endif %}
+{% for code, meaning in marks %}<small>{{ code }}: {{ meaning }}</small><br>
+{% endfor %}</td></tr>"""
+
+
+def moment(iso):
+    """When a reading was observed, by the gauge's own clock, and how long ago."""
+    if not iso:
+        return None
+    observed = datetime.fromisoformat(iso)
+    minutes = int((datetime.now(UTC) - observed).total_seconds() // 60)
+    hours, days = minutes // 60, minutes // 1440
+    ago = f"{days} d" if days > 1 else f"{hours} h" if hours > 1 else f"{minutes} min"
+    return {"iso": iso, "text": f"{observed:%b %d, %H:%M (%z)}", "ago": f"{ago} ago"}
+
+
+@functools.lru_cache(maxsize=256)
+def reading_row(reading, minute):
+    """A gauge's row of the table; it is the same for all visitors of one minute."""
+    flow, stage = reading.discharge_ft3_s, reading.gage_height_ft
+    flow_text = "" if flow is None else f"{flow:,.10g}"
+    stage_text = "" if stage is None else f"{stage:.2f}"
+    values = [
+        (flow_text, "ft³/s", moment(reading.discharge_observed)),
+        (stage_text, "ft", moment(reading.gage_height_observed)),
+    ]
+    unknown = "see the USGS's list of qualifiers"
+    marks = [(q, QUALIFIERS.get(q.lower(), unknown)) for q in reading.qualifiers]
+    context = {"reading": reading, "values": values, "marks": marks}
+    return render_to_string("reading.html", context)
+
+
+def rows(readings):
+    """The table's rows, ready for the page."""
+    minute = int(time.time() // 60)
+    return mark_safe("".join(reading_row(reading, minute) for reading in readings))
+
+
+def source():
+    """Where the readings come from: the embedded upstream, or an address."""
+    if UPSTREAM_URL or SERVICES["usgs"][1]:
+        return re.sub("//[^/]*@", "//", service_url("usgs"))
+    return "embedded"
+
+
+def rivers_page(request, readings, calls=6):
+    """The dashboard: 200 while one gauge has a number, else 502, or 504 for no time."""
+    errors = {reading.error for reading in readings}
+    late = errors == {str(UpstreamTimeout())}
+    status = 200 if None in errors else 504 if late else 502
+    sites = [reading._asdict() for reading in readings]
+    data = {"upstream_calls": calls, "source": source(), "sites": sites}
+    words = f"{calls} upstream calls" if calls != 1 else "1 upstream call"
+    extra = {"rows": rows(readings), "calls": words}
+    return page(request, "rivers.html", data, status, **extra)
+
+
+def rivers_sync(request):
+    """Six calls, one after the other."""
+    return rivers_page(request, [fetch_reading(site) for site in in_turn(SITES)])
+
+
+def rivers_threaded(request):
+    """Six calls, three at a time, on a pool of threads."""
+    with ContextPool(THREADS) as pool:
+        readings = list(pool.map(fetch_reading, in_turn(SITES, THREADS)))
+    return rivers_page(request, readings)
+
+
+async def rivers_async(request):
+    """Six calls at once, on the event loop."""
+    return rivers_page(request, await asyncio.gather(*map(fetch_reading_async, SITES)))
+
+
+async def rivers_streamed(request):
+    """Six calls at once, each gauge sent on as soon as it answers."""
+    return stream_rivers(request, map(fetch_reading_async, SITES))
+
+
+async def rivers_batched(request):
+    """One call for all six, where the service can: better than any concurrency."""
+    return rivers_page(request, await fetch_readings_async(SITES), calls=1)
+
+
+async def rivers_shared(request):
+    """Six calls at once, which all share who wait for the same gauge."""
+    readings, started = await share_flights(fetch_reading_async, SITES)
+    return rivers_page(request, readings, calls=started)
+
+
+def rivers_async_to_sync(request):
+    """A synchronous view that has the event loop make the asynchronous calls."""
+    return rivers_page(request, async_to_sync(gather_readings)())
+
+
+async def rivers_sync_to_async(request):
+    """The synchronous calls through the adapter: one thread, so one after the other."""
+    calls = map(sync_to_async(fetch_reading), in_turn(SITES))
+    return rivers_page(request, await asyncio.gather(*calls))
+
+
+async def rivers_sync_to_async_pool(request):
+    """The same with `thread_sensitive=False`: a thread for each call."""
+    fetch_in_pool = sync_to_async(fetch_reading, thread_sensitive=False)
+    calls = map(fetch_in_pool, in_turn(SITES, at_once=len(SITES)))
+    return rivers_page(request, await asyncio.gather(*calls))
+
+
+async def rivers_blocking(request):
+    """The synchronous calls right on the event loop: all other visitors wait too."""
+    return rivers_page(request, [fetch_reading(site) for site in in_turn(SITES)])
+
+
+async def gather_readings():
+    """Six readings at once."""
+    return await asyncio.gather(*map(fetch_reading_async, SITES))
+
+
+class Flight:
+    """A call that is under way, and how many visitors wait for it."""
+
+    #: (Event loop, question): the flight that will bring the answer.
+    under_way = {}
+
+    def __init__(self, key, call):
+        self.visitors, self.task = 0, asyncio.ensure_future(call)
+        self.under_way[key] = self
+        self.task.add_done_callback(lambda task: self.under_way.pop(key))
+
+
+async def share_flights(fetch, questions):
+    """The answers to all questions, and how many calls were started for them.
+
+    Who asks what is being asked waits for that call. When the last visitor who waits
+    for a call leaves, it is cancelled.
+    """
+    loop, flights, started = asyncio.get_running_loop(), [], 0
+    for question in questions:
+        if not (flight := Flight.under_way.get((loop, question))):
+            flight, started = Flight((loop, question), fetch(question)), started + 1
+        flight.visitors += 1
+        flights.append(flight)
+    try:
+        # wait(), unlike gather(), leaves the calls alone when this visitor leaves.
+        await asyncio.wait([flight.task for flight in flights])
+    finally:
+        for flight in flights:
+            flight.visitors -= 1
+            if not flight.visitors:
+                flight.task.cancel()
+    return [flight.task.result() for flight in flights], started
+
+
+class Stream(StreamingHttpResponse):
+    """A streamed answer whose generator is closed as soon as the visitor leaves.
+
+    Django closes its own iterator, not the one inside it.
+    """
+
+    async def __aiter__(self):
+        async with aclosing(self._iterator) as parts:
+            async for part in parts:
+                yield self.make_bytes(part)
+
+
+def stream_rivers(request, calls):
+    """The dashboard row by row, or one JSON object a line, in order of arrival."""
+    if prefers_json(request.headers.get("accept", "*/*")):
+        return Stream(stream_lines(calls), content_type="application/x-ndjson")
+    return Stream(stream_rows(request, calls))
+
+
+async def stream_lines(calls):
+    """Each reading as a line of JSON, as it arrives."""
+    async with aclosing(arriving(calls)) as readings:
+        async for reading in readings:
+            yield json.dumps(reading._asdict()) + "\n"
+
+
+async def stream_rows(request, calls):
+    """The page up to its rows, each row as it arrives, and the rest of the page."""
+
+    def frame():
+        data = {"upstream_calls": len(SITES), "source": source()}
+        gap = mark_safe("<!-- rows -->")
+        extra = {"rows": gap, "calls": "6 upstream calls", "streamed": True}
+        html = page(request, "rivers.html", data, **extra)
+        return html.content.decode().split(gap)
+
+    yield frame()[0]
+    async with aclosing(arriving(calls)) as readings:
+        async for reading in readings:
+            yield rows([reading])
+    yield frame()[1]
+
+
+async def arriving(calls):
+    """What the calls bring, in order of arrival; who stops early cancels the rest."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        for task in asyncio.as_completed(tasks):
+            yield await task
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+# ------------------------------------------------------------------------ The lab
+
+#: Experiment: its variants. It is the URLconf, the front page, the race, the sources.
+EXPERIMENTS = {
+    "rivers": {
+        "sync": rivers_sync,
+        "threaded": rivers_threaded,
+        "async": rivers_async,
+        "streamed": rivers_streamed,
+        "batched": rivers_batched,
+        "shared": rivers_shared,
+        "async_to_sync": rivers_async_to_sync,
+        "sync_to_async": rivers_sync_to_async,
+        "sync_to_async_pool": rivers_sync_to_async_pool,
+        "blocking": rivers_blocking,
+    },
+}
+#: Served with DEBUG=1 alone: each does to a server what no one should.
+PITFALLS = {"rivers/blocking", "cars/unsafe", "cpu/async"}
+
+
+def offered(experiment):
+    """The variants of an experiment that are served: name, view."""
+    variants = EXPERIMENTS.get(experiment, {}).items()
+    return {k: v for k, v in variants if DEBUG or f"{experiment}/{k}" not in PITFALLS}
+
+
+def first_line(view):
+    """What a variant says of itself: its docstring's first line."""
+    return inspect.getdoc(getattr(view, "view_class", view)).partition("\n")[0]
+
+
+PAGES["index.html"] = """{% extends "frame.html" %}
+{% block title %}Synchronous, threaded or asynchronous?{% endblock %}
+{% block header %}<header><h1>Synchronous, threaded or asynchronous?</h1>
+<p>Each experiment does one job in several ways. Look at them, and at their sources.</p>
+</header>{% endblock %}
+{% block main %}{% for name, experiment in experiments.items %}
+<section id="{{ name }}" aria-labelledby="{{ name }}-title">
+<h2 id="{{ name }}-title">{{ name }}</h2>
+<ul>{% for variant, line in experiment.variants.items %}
+<li><a href="/{{ name }}/{{ variant }}/">{{ variant }}</a>: {{ line }}
+<small><a href="/source/{{ name }}/{{ variant }}/"
+aria-label="source of {{ name }} {{ variant }}">source</a></small></li>{% endfor %}
+</ul></section>{% endfor %}
+<p><a href="/status/">Status of this server</a></p>{% endblock %}
+"""
+
+
+async def index(request):
+    """What there is."""
+    experiments = {
+        name: {"variants": {k: first_line(v) for k, v in offered(name).items()}}
+        for name in EXPERIMENTS
+    }
+    return represent(request, "index.html", {"experiments": experiments})
+
+
+async def show_source(request, experiment, variant):
+    """A variant's own source, as plain text."""
+    if not (view := EXPERIMENTS.get(experiment, {}).get(variant)):
+        raise Http404("No such experiment or variant.")
+    code = inspect.getsource(getattr(view, "view_class", view))
+    return HttpResponse(code, content_type="text/plain; charset=utf-8")
+
+
+def process_status():
+    """The process's threads and resident bytes, as the kernel counts them."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return {"threads": threading.active_count(), "rss_bytes": None}
+    found = dict(line.split(":", 1) for line in lines)
+    return {
+        "threads": int(found["Threads"]),
+        "rss_bytes": 1024 * int(found["VmRSS"].split()[0]),
+    }
+
+
+async def status(request):
+    """How the server is doing, always in JSON."""
+    lanes = application.lanes
+    engine = "PostgreSQL" if "postgresql" in DATABASE["ENGINE"] else "SQLite"
+    aiohttp_is = f"httpx {httpx.__version__} over aiohttp {aiohttp.__version__}"
+    data = process_status() | {
+        "requests_in_flight": application.in_flight,
+        "lanes": {
+            "size": lanes.size,
+            "busy": len(lanes.workers) - len(lanes.idle),
+            "waiting": len(lanes.waiting),
+        },
+        "upstream_in_flight": LAB.upstream_in_flight,
+        "event_loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
+        "http_parser": application.http_parser,
+        "http_client": aiohttp_is,
+        "python": sys.version.split()[0],
+        "django": django.__version__,
+        "uvicorn": uvicorn.__version__,
+        "database": engine,
+        "upstream": source(),
+    }
+    return JsonResponse(data)
+
+
+# ------------------------------------------------------------------------ URLconf
+
+
+async def pitfall(request, **kwargs):
+    """404, where the pitfalls are not served."""
+    raise Http404("This is a pitfall: start the lab with DEBUG=1 to see it.")
+
+
+def routes():
+    """A path for every variant, which takes GET and HEAD unless its view says more."""
+    for experiment, variants in EXPERIMENTS.items():
+        for variant, view in variants.items():
+            name = f"{experiment}/{variant}"
+            served = view if variant in offered(experiment) else pitfall
+            if not hasattr(view, "view_class"):
+                served = require_safe(served)
+            yield path(f"{name}/", noted(served), name=name)
+
+
+urlpatterns = [
+    path("", require_safe(index)),
+    path("status/", require_safe(status)),
+    path("source/<experiment>/<variant>/", require_safe(show_source)),
+    *routes(),
+]
+
+
+# --------------------------------------------------------- The embedded upstream
+
+#: A gauge's place; its discharge (ft3/s) in winter and in June; its stage (ft) in June
+Gauge = namedtuple("Gauge", "latitude longitude huc county winter june stage")
+GAUGES = {
+    "06191500": Gauge(45.1121194, -110.7936667, "10070002", "30067", 950, 13000, 7.1),
+    "06192500": Gauge(45.5972111, -110.5664972, "10070002", "30067", 1250, 15500, 6.6),
+    "06214500": Gauge(45.8001194, -108.4680306, "10070007", "30111", 2500, 27000, 9.2),
+    "06295000": Gauge(46.2666361, -106.6913028, "10100001", "30087", 4600, 38000, 8.4),
+    "06309000": Gauge(46.4207722, -105.8600333, "10100001", "30017", 4900, 41000, 9.9),
+    "06329500": Gauge(47.67741389, -104.1554111, "10100004", "30083", 5200, 43000, 10),
+}
+MOUNTAIN = ZoneInfo("America/Denver")
+VARIABLES = {
+    "00060": ("Streamflow, ft&#179;/s", "Discharge, cubic feet per second", "ft3/s"),
+    "00065": ("Gage height, ft", "Gage height, feet", "ft"),
+}
+#: A qualifier's name in the newer service.
+OGC_QUALIFIERS = {"e": "ESTIMATED", "Ice": "ICE"}
+IV_ANSWER = """\
+{"name":"ns1:timeSeriesResponseType",
+"declaredType":"org.cuahsi.waterml.TimeSeriesResponseType",
+"scope":"javax.xml.bind.JAXBElement$GlobalScope","value":{"queryInfo":{
+"queryURL":%(url)s,"criteria":{"locationParam":"[%(sites)s]","variableParam":
+"[%(codes)s]","parameter":[]},"note":[{"value":"[%(sites)s]","title":"filter:sites"},
+{"value":"[mode=LATEST, modifiedSince=null]","title":"filter:timeRange"},
+{"value":"methodIds=[ALL]","title":"filter:methodId"},
+{"value":"%(when)s","title":"requestDT"},{"value":"%(id)s","title":"requestId"},
+{"value":"Provisional data are subject to revision. \
+Go to http://waterdata.usgs.gov/nwis/help/?provisional for more information.",
+"title":"disclaimer"},{"value":"embedded","title":"server"}]},
+"timeSeries":[%(series)s]},"nil":false,"globalScope":true,"typeSubstituted":false}"""
+IV_SERIES = """
+{"sourceInfo":{"siteName":"%(name)s","siteCode":[{"value":"%(site)s","network":"NWIS",
+"agencyCode":"USGS"}],"timeZoneInfo":{"defaultTimeZone":{"zoneOffset":"-07:00",
+"zoneAbbreviation":"MST"},"daylightSavingsTimeZone":{"zoneOffset":"-06:00",
+"zoneAbbreviation":"MDT"},"siteUsesDaylightSavingsTime":true},"geoLocation":{
+"geogLocation":{"srs":"EPSG:4326","latitude":%(latitude)s,"longitude":%(longitude)s},
+"localSiteXY":[]},"note":[],"siteType":[],"siteProperty":[{"value":"ST",
+"name":"siteTypeCd"},{"value":"%(huc)s","name":"hucCd"},{"value":"30",
+"name":"stateCd"},{"value":"%(county)s","name":"countyCd"}]},"variable":{
+"variableCode":[{"value":"%(code)s","network":"NWIS","vocabulary":"NWIS:UnitValues",
+"variableID":%(oid)s,"default":true}],"variableName":"%(label)s",
+"variableDescription":"%(description)s","valueType":"Derived Value","unit":{
+"unitCode":"%(unit)s"},"options":{"option":[{"name":"Statistic","optionCode":"00000"}]},
+"note":[],"noDataValue":-999999.0,"variableProperty":[],"oid":"%(oid)s"},"values":[{
+"value":[{"value":"%(value)s","qualifiers":%(qualifiers)s,"dateTime":"%(local)s"}],
+"qualifier":[%(legend)s],"qualityControlLevel":[],"method":[{"methodDescription":"",
+"methodID":%(oid)s}],"source":[],"offset":[],"sample":[],"censorCode":[]}],
+"name":"USGS:%(site)s:%(code)s:00000"}"""
+IV_LEGEND = """
+{"qualifierCode":"%s","qualifierDescription":"%s","qualifierID":%d,"network":"NWIS",
+"vocabulary":"uv_rmk_cd"}"""
+OGC_FEATURE = """
+{"type":"Feature","id":"%(id)s","geometry":{"type":"Point","coordinates":[%(longitude)s,
+%(latitude)s]},"properties":{"approval_status":"Provisional","last_modified":"%(when)s",
+"monitoring_location_id":"USGS-%(site)s","parameter_code":"%(code)s","qualifier":
+%(ogc_qualifiers)s,"statistic_id":"00011","time":"%(utc)s","time_series_id":
+"0000000000000000000%(site)s%(code)s","unit_of_measure":"%(ogc_unit)s","value":
+%(ogc_value)s}}"""
+OGC_ERROR = """\
+{"code":"InvalidQuery","type":"InvalidQuery",
+"description":"At least one requested property wasn't found"}"""
+
+
+def upstream_error(status, message):
+    """Return a status and its HTML, which comes even where JSON was asked for."""
+    return status, (
+        "<!DOCTYPE html><html><head><title>Error report</title></head>"
+        f"<body><h1>HTTP Status {status} - {message}</h1></body></html>"
+    )
+
+
+def gauge_flow(gauge, observed):
+    """Return the discharge: a crest in June, a wave a day and a little noise."""
+    day = observed.timestamp() / 86400
+    since_crest = day % 365.25 - 163
+    swell = math.exp(-((since_crest / (70 if since_crest > 0 else 42)) ** 2))
+    wave = 0.02 * math.sin(day * math.tau)
+    noise = random.Random(f"{gauge} {observed}").gauss(0, 0.004)
+    return gauge.winter * (gauge.june / gauge.winter) ** swell * (1 + wave + noise)
+
+
+def gauge_reading(site, code, when):
+    """Return time, value (None under ice) and qualifiers of the latest reading."""
+    # A station reports when its turn on the satellite comes, so some lag behind.
+    observed = when - timedelta(minutes=15 * (int(site) // 500 % 3))
+    flow = gauge_flow(GAUGES[site], observed)
+    icy = site in ("06309000", "06329500") and observed.month in (12, 1, 2)
+    qualifiers = ["P", "Ice"] if icy else ["P", "e"] if int(flow) % 20 == 0 else ["P"]
+    if code == "00065":
+        stage = GAUGES[site].stage * math.sqrt(flow / GAUGES[site].june)
+        return observed, f"{stage:.2f}", qualifiers
+    if site == "06329500" and observed.month in (1, 2):
+        return observed, None, qualifiers
+    return observed, f"{float(f'{flow:.3g}'):.0f}", qualifiers
+
+
+def sensor(site, code, when):
+    """Return what IV_SERIES and OGC_FEATURE tell about a sensor."""
+    label, description, unit = VARIABLES[code]
+    observed, value, qualifiers = gauge_reading(site, code, when)
+    legend = [(q, QUALIFIERS[q.lower()], n) for n, q in enumerate(qualifiers)]
+    ogc_qualifiers = [OGC_QUALIFIERS[q] for q in qualifiers if q != "P"] or None
+    return GAUGES[site]._asdict() | {
+        "site": site,
+        "name": SITES[site],
+        "code": code,
+        "oid": 45807137 + int(code),
+        "label": label,
+        "description": description,
+        "unit": unit,
+        "ogc_unit": unit.replace("ft3", "ft^3"),
+        "value": value or "-999999",
+        "ogc_value": json.dumps(value),
+        "qualifiers": json.dumps(qualifiers),
+        "ogc_qualifiers": json.dumps(ogc_qualifiers),
+        "legend": ",".join(IV_LEGEND % row for row in legend),
+        "local": observed.astimezone(MOUNTAIN).isoformat(timespec="milliseconds"),
+        "utc": observed.isoformat(),
+        "when": when.isoformat(timespec="microseconds"),
+        "id": uuid.uuid5(uuid.NAMESPACE_URL, f"{site} {code} {when}"),
+    }
+
+
+def serve_iv(query, when):
+    """The older service: instantaneous values, the unknown left out without a word."""
+    sites = query.get("sites", "")
+    codes = query.get("parameterCd", "00060,00065")
+    if query.get("format") != "json":
+        return upstream_error(400, "format must be json")
+    # One bad number, even an empty one, spoils the whole question.
+    if not re.fullmatch("(,[0-9]{8,15})+;(,[0-9]{5})+", f",{sites};,{codes}"):
+        return upstream_error(400, "sites and parameterCd must be lists of numbers")
+    url = "&".join(f"{name}={value}" for name, value in query.items())
+    asked = set(sites.split(",") + codes.split(","))
+    found = [(s, c) for s in SITES for c in VARIABLES if {s, c} <= asked]
+    return 200, IV_ANSWER % {
+        "url": json.dumps(f"http://waterservices.usgs.gov/nwis/iv/{url}"),
+        "sites": ", ".join(f"ALL:{site}" for site in sites.split(",")),
+        "codes": codes.replace(",", ", "),
+        "when": f"{when:%Y-%m-%dT%H:%M:%S.000Z}",
+        "id": uuid.uuid5(uuid.NAMESPACE_URL, f"{url} {when}"),
+        "series": ",".join(IV_SERIES % sensor(*pair, when) for pair in found),
+    }
+
+
+def serve_items(query, when):
+    """The newer service: features with the properties asked for, ten if not more."""
+    pairs = [(site, code) for site in SITES for code in VARIABLES]
+    found = [json.loads(OGC_FEATURE % sensor(*pair, when)) for pair in pairs]
+    limit = query.get("limit", "10")
+    asked = query.keys() - {"f", "lang", "limit", "skipGeometry"}
+    known = found[0]["properties"].keys()
+    if asked - known or not re.fullmatch("[1-9][0-9]{0,4}", limit):
+        return 400, OGC_ERROR
+    for name in asked:
+        values = query[name].split(",")
+        found = [one for one in found if one["properties"][name] in values]
+    if query.get("skipGeometry") == "true":
+        found = [one | {"geometry": None} for one in found]
+    page = {"features": found[: int(limit)], "type": "FeatureCollection"}
+    return 200, json.dumps(page | {"numberReturned": len(page["features"])})
+
+
+#: Title, text and how many days are left
+PROMOTIONS = [
+    ("Three for two", "Buy three paperbacks, and the cheapest one is on us.", 2),
+    ("River week", "A fifth off everything that happens on or by the water.", 6),
+    ("First lines", "Name the novel from its first line and save a tenth.", 4),
+    ("Long winter", "Every book of more than 600 pages at half its price.", 9),
+    ("Old friends", "Bring back a book that you have read for two off the next.", 13),
+]
+BOOKS = [
+    ("Adventures of Huckleberry Finn", "Mark Twain", 9.95),
+    ("Frankenstein", "Mary Shelley", 7.99),
+    ("Great Expectations", "Charles Dickens", 10.49),
+    ("Jane Eyre", "Charlotte Brontë", 9.25),
+    ("Middlemarch", "George Eliot", 12.99),
+    ("Moby-Dick", "Herman Melville", 11.75),
+    ("Pride and Prejudice", "Jane Austen", 7.49),
+    ("War and Peace", "Leo Tolstoy", 15.99),
+]
+
+
+def serve_promo(query, when):
+    """Three promotions of the day."""
+    day = when.date()
+    picks = random.Random(day.toordinal()).sample(PROMOTIONS, 3)
+    rows = [(title, text, str(day + timedelta(left))) for title, text, left in picks]
+    names = "title", "text", "ends"
+    return 200, json.dumps(
+        {"promotions": [dict(zip(names, row, strict=True)) for row in rows]}
+    )
+
+
+def serve_recco(query, when):
+    """Six books of the day."""
+    picks = random.Random(when.toordinal()).sample(BOOKS, 6)
+    names = "title", "author", "price"
+    return 200, json.dumps(
+        {"books": [dict(zip(names, pick, strict=True)) for pick in picks]}
+    )
+
+
+RATES_ANSWER = """\
+{"success":true,"timeseries":true,"start_date":"%s","end_date":"%s","base":"%s",
+"rates":%s}"""
+#: Currencies, with what a euro bought in 2016 where that matters
+CURRENCIES = """
+AED4.06 AFN ALL AMD ANG AOA ARS AUD1.49 AWG AZN BAM1.956 BBD BDT BGN1.956 BHD BIF BMD
+BND BOB BRL3.86 BSD BTN BWP BYN BYR BZD CAD1.47 CDF CHF1.087 CLF CLP CNY7.33 COP COU
+CRC CUC CUP CVE CZK27.03 DJF DKK7.445 DOP DZD EGP ERN ETB EUR1 FJD FKP GBP0.82 GEL GHS
+GIP GMD GNF GTQ GYD HKD8.58 HNL HRK HTG HUF311 IDR14720 ILS4.25 INR74.3 IQD IRR
+ISK133 JMD JOD JPY120 KES KGS KHR KMF KPW KRW1284 KWD KYD KZT LAK LBP LKR LRD LSL LTL
+LVL LYD MAD MDL MGA MKD MMK MNT MOP MRO MUR MVR MWK MXN20.7 MXV MYR4.58 MZN NAD NGN NIO
+NOK9.28 NPR NZD1.59 OMR PAB PEN PGK PHP52.6 PKR PLN4.36 PYG QAR RON4.49 RSD RUB74 RWF
+SAR4.15 SBD SCR SDG SEK9.47 SGD1.53 SHP SLL SOS SRD SSP STD SVC SYP SZL THB39 TJS TMT
+TND TOP TRY3.34 TTD TWD35.7 TZS UAH28.3 UGX USD1.107 UYU UZS VEF VND VUV WST XAF XAG XAU
+XCD XDR XOF XPD XPF XPT YER ZAR16.2 ZMW ZWL
+"""
+#: A code read as a number, which it is in base 36, does for the rest.
+LEVELS = {
+    word[:3]: float(word[3:] or int(word, 36) % 1000 + 1) for word in CURRENCIES.split()
+}
+
+
+def rate(code, day):
+    """Return how much of a currency a euro bought on a day, in slow waves."""
+    return LEVELS[code] * (1 + math.sin(day / 30 + int(code, 36)) / 200)
+
+
+@functools.lru_cache(maxsize=4)
+def rates_between(first, last, base, symbols):
+    """Return a date's rates for each date, as JSON, which takes a while for a year."""
+    rates = {}
+    for day in range(first.toordinal(), last.toordinal() + 1):
+        unit = rate(base, day)
+        of_day = {code: round(rate(code, day) / unit, 6) for code in symbols}
+        rates[str(date.fromordinal(day))] = of_day
+    return json.dumps(rates, separators=(",", ":"))
+
+
+def rates_error(code, kind):
+    """Return the rates service's own error, with its own code."""
+    return 400, json.dumps({"success": False, "error": {"code": code, "type": kind}})
+
+
+def serve_rates(query, when):
+    """Every currency's rate on each day, a year of days at most."""
+    base = query.get("base") or "EUR"
+    symbols = tuple(query["symbols"].split(",") if query.get("symbols") else LEVELS)
+    try:
+        first = date.fromisoformat(query["start_date"])
+        last = date.fromisoformat(query["end_date"])
+    except (KeyError, ValueError):
+        return rates_error(501, "no_timeframe_supplied")
+    if not 0 <= (last - first).days <= 365:
+        return rates_error(504, "invalid_time_frame")
+    if not {base, *symbols} <= LEVELS.keys():
+        return rates_error(202, "invalid_currency_symbols")
+    rates = rates_between(first, last, base, symbols)
+    return 200, RATES_ANSWER % (first, last, base, rates)
+
+
+ANSWERS = {
+    "/nwis/iv/": serve_iv,
+    "/ogcapi/v1/collections/latest-continuous/items": serve_items,
+    "/promo/": serve_promo,
+    "/recco/": serve_recco,
+    "/exchangerates_data/timeseries": serve_rates,
+}
+
+
+@functools.lru_cache(maxsize=32)
+def upstream_answer(failing, method, path, query, quarter):
+    """Return the ASGI messages that answer a question, the same for a quarter hour."""
+    if failing:
+        status, text = upstream_error(503, "Service Unavailable")
+    elif path not in ANSWERS:
+        status, text = upstream_error(404, "Not Found")
+    elif method != "GET":
+        status, text = upstream_error(405, "Method Not Allowed")
+    else:
+        query = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+        when = datetime.fromtimestamp(quarter, UTC)
+        status, text = ANSWERS[path](query, when)
+    body = text.encode()
+    kind = b"text/html" if text.startswith("<") else b"application/json"
+    headers = [(b"content-type", kind + b";charset=utf-8")]
+    headers += [(b"content-length", b"%d" % len(body))]
+    headers += [(b"allow", b"GET")] * (status == 405)
+    return [
+        {"type": "http.response.start", "status": status, "headers": headers},
+        {"type": "http.response.body", "body": body},
+    ]
+
+
+async def upstream(scope, receive, send):
+    """Answer as the real services do: late, and at times not at all."""
+    if scope["type"] == "lifespan":
+        for phase in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{phase}.complete"})
+        return
+    failing = random.random() < UPSTREAM_FAILURES
+    question = scope["method"], scope["path"], scope["query_string"]
+    messages = upstream_answer(failing, *question, int(time.time()) // 900 * 900)
+    await asyncio.sleep(UPSTREAM_LATENCY)
+    for message in messages:
+        await send(message)
+
+
+# ---------------------------------------------------------------- The application
+
+
+class StartError(Exception):
+    """What keeps the lab from starting, in one line."""
+
+
+class Refusal(Exception):
+    """A request that is turned away at the door: a status and a sentence."""
+
+    def __init__(self, status, sentence):
+        super().__init__(sentence)
+        self.status = status
+
+
+class LanesBusy(Exception):
+    """No thread for synchronous work became free in time."""
+
+
+class Worker(threading.Thread):
+    """A thread that runs one job after the other, and keeps its database connections."""
+
+    def __init__(self, number):
+        super().__init__(name=f"lane-{number}", daemon=True)
+        self.jobs = SimpleQueue()
+        self.start()
+
+    def run(self):
+        while job := self.jobs.get():
+            job()
+            del job  # or a finished request would live on until the next one
+
+
+class Lanes:
+    """A fixed number of worker threads, each lent to one request at a time."""
+
+    def __init__(self, size):
+        self.size, self.lock = size, threading.Lock()
+        self.workers, self.idle, self.waiting = [], [], {}
+
+    def lend(self, lane):
+        """A worker for this lane, or None and a place in the queue."""
+        if self.idle:
+            return self.idle.pop()
+        if len(self.workers) < self.size:
+            self.workers.append(Worker(len(self.workers) + 1))
+            return self.workers[-1]
+        self.waiting[lane] = None  # a dictionary is a queue that one can leave
+        return None
+
+    def take_back(self, worker):
+        """Lend the worker to who has waited longest, or put it by."""
+        with self.lock:
+            if self.waiting:
+                lane = next(iter(self.waiting))
+                del self.waiting[lane]
+                lane.board(worker)
+            else:
+                self.idle.append(worker)
+
+    def close(self):
+        """Let every worker finish what it does, and end."""
+        for worker in self.workers:
+            worker.jobs.put(connections.close_all)
+            worker.jobs.put(None)
+        for worker in self.workers:
+            worker.join(1)
+
+
+def housekeeping():
+    """What Django does about connections and caches as a request begins and ends."""
+    reset_queries()
+    close_old_connections()
+    close_caches()
+
+
+def run_job(future, call):
+    """Run a call for whoever awaits its future, unless he has left."""
+    if future.set_running_or_notify_cancel():
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+
+class Lane(Executor):
+    """One request's synchronous work: one call at a time, on one borrowed worker.
+
+    It is the executor of the request's ThreadSensitiveContext. It has no thread until
+    the first call, so a request that only awaits keeps none.
+    """
+
+    def __init__(self, lanes):
+        self.lanes, self.worker, self.pending, self.timer = lanes, None, [], None
+
+    def submit(self, call, /, *args, **kwargs):
+        future = Future()
+        job = functools.partial(
+            run_job, future, functools.partial(call, *args, **kwargs)
+        )
+        with self.lanes.lock:
+            if self.pending is None:
+                future.set_exception(LanesBusy())
+            elif self.worker:
+                self.worker.jobs.put(job)
+            else:
+                self.pending.append((future, job))
+                if len(self.pending) == 1:
+                    self.queue_up()
+        return future
+
+    def queue_up(self):
+        """Board an idle worker, or wait for one as long as a page may take."""
+        if worker := self.lanes.lend(self):
+            self.board(worker)
+        else:
+            loop = asyncio.get_running_loop()
+            self.timer = loop.call_later(DEADLINE, self.leave)
+
+    def board(self, worker):
+        """Begin the waiting calls on a worker that is this request's from now on."""
+        self.worker = worker
+        worker.jobs.put(housekeeping)
+        for _, job in self.pending:
+            worker.jobs.put(job)
+
+    def leave(self):
+        """Give up waiting: every call, and every later one, is told so."""
+        with self.lanes.lock:
+            if self.worker or self.pending is None:
+                return
+            pending, self.pending = self.pending, None
+            self.lanes.waiting.pop(self, None)
+        for future, _ in pending:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(LanesBusy())
+
+    def release(self):
+        """The request is over: once its last call has ended, the worker is free."""
+        if self.timer:
+            self.timer.cancel()
+        self.leave()
+        if self.worker:
+            self.worker.jobs.put(housekeeping)
+            self.worker.jobs.put(functools.partial(self.lanes.take_back, self.worker))
+
+
+class Lab:
+    """What runs beside the views: folders, tables, the embedded upstream, a count."""
+
+    def __init__(self):
+        self.lock, self.started = threading.Lock(), False
+        self.upstream_url, self.upstream_in_flight = None, 0
+
+    def start(self):
+        """Make ready what every page needs. Called again, it does nothing."""
+        with self.lock:
+            if not self.started:
+                make_folders()
+                if not UPSTREAM_URL:
+                    self.start_upstream()
+                self.started = True
+
+    def start_upstream(self):
+        """Serve the upstream on a thread and an event loop of its own.
+
+        On the views' loop, a view that blocks would wait for itself.
+        """
+        listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        config = uvicorn.Config(upstream, log_level="warning", access_log=False)
+        self.server = uvicorn.Server(config)
+        serve = functools.partial(self.server.run, sockets=[listener])
+        self.thread = threading.Thread(target=serve, name="upstream", daemon=True)
+        self.thread.start()
+        self.upstream_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def stop(self):
+        """Close the upstream and the idle lines to it."""
+        if self.upstream_url:
+            self.server.should_exit = True
+            self.thread.join(2)
+        for lines in Line.idle.values():
+            while lines:
+                lines.pop().client.close()
+        self.started, self.upstream_url = False, None
+
+
+def make_folders():
+    """Make DATA_DIR; where that fails, say so in one line."""
+    try:
+        for folder in (DATA_DIR, UPLOADS, INCOMING):
+            folder.mkdir(parents=True, exist_ok=True)
+        (INCOMING / "probe").touch()
+        (INCOMING / "probe").unlink()
+    except OSError as error:
+        raise StartError(
+            f"DATA_DIR cannot be used: {error.strerror}: {DATA_DIR}"
+        ) from None
+
+
+#: Django's housekeeping, which here is done where a worker is lent and taken back.
+#: (reset_urlconf has nothing to do: a request's URLconf ends with its own context.)
+HOUSEKEEPING = [
+    (signals.request_started, reset_queries),
+    (signals.request_started, close_old_connections),
+    (signals.request_finished, close_old_connections),
+    (signals.request_finished, close_caches),
+    (signals.request_finished, reset_urlconf),
+]
+
+
+class Application(ASGIHandler):
+    """Django's ASGI handler, on lanes.
+
+    Django's own gives each request a thread for its signals and its end, even if it
+    only awaits. This one gives it a lane, which has no thread until it needs one.
+    """
+
+    chunk_size = 2**20
+
+    def __init__(self):
+        super().__init__()
+        self.lanes, self.in_flight, self.http_parser = Lanes(LANES), 0, None
+        self.ready, self.starting = False, asyncio.Lock()
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            return await self.lifespan(receive, send)
+        if scope["type"] != "http":
+            raise ValueError(f"This is no HTTP request, but {scope['type']}.")
+        if not self.ready:
+            await self.startup()
+        if self.http_parser is None:
+            module = type(getattr(receive, "__self__", receive)).__module__
+            self.http_parser = module.rpartition(".")[2].removesuffix("_impl")
+        scope["started"] = time.perf_counter()
+        self.in_flight += 1
+        lane = Lane(self.lanes)
+        try:
+            async with ThreadSensitiveContext(executor=lane):
+                await self.handle(scope, receive, send)
+        finally:
+            lane.release()
+            self.in_flight -= 1
+
+    async def handle(self, scope, receive, send):
+        """One request, from its body to its end."""
+        try:
+            body = await read_body(scope, receive)
+        except RequestAborted:
+            return
+        except Refusal as refusal:
+            await self.refuse(scope, send, refusal)
+            return
+        with closing(body):
+            set_script_prefix(get_script_prefix(scope))
+            await signals.request_started.asend(sender=type(self), scope=scope)
+            request, _ = self.create_request(scope, body)
+            if request is None:
+                await self.refuse(scope, send, Refusal(400, "The query is not UTF-8."))
+                return
+            response = await self.answer(request, receive, send)
+            await self.close_response(request, response)
+
+    async def answer(self, request, receive, send):
+        """Make the response and send it; None where the visitor leaves before."""
+        response = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as visit:
+                watch = asyncio.ensure_future(self.watch(receive, visit))
+                try:
+                    response = await self.run_get_response(request)
+                    await self.send_response(response, send)
+                finally:
+                    watch.cancel()
+        return response
+
+    async def watch(self, receive, visit):
+        """When the visitor leaves, time is up: what his page awaits is cancelled."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        visit.reschedule(0)
+
+    async def close_response(self, request, response):
+        """Close what the response holds, on the lane if there may be work in that."""
+        plain = response and response._resource_closers == [request.close]
+        if response is None:
+            await signals.request_finished.asend(sender=type(self))
+        elif (
+            plain
+            and not signals.request_finished.receivers
+            and not hasattr(request, "_files")
+        ):
+            response.close()
+        else:
+            await sync_to_async(response.close)()
+
+    async def refuse(self, scope, send, refusal):
+        """Answer at the door, without what the visitor still sends, and hang up."""
+        request = self.request_class(scope | {"query_string": b""}, BytesIO())
+        request.started, request.nonce = scope["started"], secrets.token_urlsafe(16)
+        response = error_page(request, refusal.status, str(refusal))
+        response.headers["Connection"] = "close"
+        await self.send_response(dress(request, response), send)
+
+    async def startup(self):
+        """Make the lab ready, and change what is global, once."""
+        async with self.starting:
+            if self.ready:
+                return
+            pool = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="pool")
+            asyncio.get_running_loop().set_default_executor(pool)
+            await asyncio.to_thread(LAB.start)
+            self.lanes = Lanes(LANES)
+            for signal, receiver in HOUSEKEEPING:
+                signal.disconnect(receiver)
+            gc.collect()
+            gc.freeze()
+            self.ready = True
+
+    async def shutdown(self):
+        """Close clients, lanes and the upstream; leave what is global as it was."""
+        self.ready = False
+        if client := async_clients.pop(asyncio.get_running_loop(), None):
+            await client.aclose()
+        await asyncio.to_thread(self.lanes.close)
+        await asyncio.to_thread(LAB.stop)
+        for signal, receiver in HOUSEKEEPING:
+            signal.connect(receiver)
+        gc.unfreeze()
+
+    async def lifespan(self, receive, send):
+        """Start and stop with the server."""
+        await receive()
+        try:
+            await self.startup()
+        except StartError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def read_body(scope, receive):
+    """A request's body in a file that spills to disk. Raises Refusal, RequestAborted."""
+    headers = dict(scope["headers"])
+    length, coding = headers.get(b"content-length"), headers.get(b"transfer-encoding")
+    if scope["method"] in ("GET", "HEAD") and not length and not coding:
+        return BytesIO()
+    upload = scope["path"].startswith("/upload/")
+    limit = MAX_UPLOAD_BYTES if upload else MAX_BODY_BYTES
+    too_large = Refusal(413, f"The body is larger than {limit} bytes.")
+    if length and length.isdigit() and int(length) > limit:
+        raise too_large
+    body = SpooledTemporaryFile(SPOOL_BYTES, dir=INCOMING)  # noqa: SIM115
+    try:
+        async for chunk in body_chunks(receive):
+            size = body.tell() + len(chunk)
+            if size > limit:
+                raise too_large
+            if size > SPOOL_BYTES:
+                await asyncio.to_thread(body.write, chunk)
+            else:
+                body.write(chunk)
+        check_ending(body, headers.get(b"content-type", b""))
+    except BaseException as error:
+        body.close()
+        if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+            raise Refusal(507, "There is no room to store the body.") from None
+        raise
+    return body
+
+
+async def body_chunks(receive):
+    """The chunks of a body, until it ends. Raises Refusal where it pauses too long."""
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(BODY_PAUSE):
+                message = await receive()
+        except TimeoutError:
+            raise Refusal(408, "The rest of the body did not come.") from None
+        if message["type"] == "http.disconnect":
+            raise RequestAborted
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
+
+
+def check_ending(body, content_type):
+    """Refuse a form whose last boundary is missing: Django would take what there is."""
+    boundary = re.search(rb'boundary="?([^";,]+)', content_type)
+    if content_type.startswith(b"multipart/") and boundary:
+        body.seek(-min(body.tell(), 1024), os.SEEK_END)
+        if b"--" + boundary[1] + b"--" not in body.read():
+            raise Refusal(400, "The form's body stops before its end.")
+    body.seek(0)
+
+
+LAB = Lab()
+application = Application()
+stock = get_asgi_application()
+
+# --------------------------------------------------------------- The command line
+
+
+def main(arguments):
+    """Serve, race, or do what Django's own commands do."""
+    options = {"app_dir": str(Path(__file__).parent), "timeout_graceful_shutdown": 10}
+    if not arguments:
+        uvicorn.run("app:application", **options)
+    elif arguments[0] == "runserver":
+        host, _, port = (arguments[1:] or ["8000"])[0].rpartition(":")
+        options |= {"host": host.strip("[]") or "127.0.0.1", "port": int(port)}
+        uvicorn.run("app:application", reload=True, **options)
+    else:
+        execute_from_command_line(["app.py", *arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

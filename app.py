@@ -232,7 +232,8 @@ settings.configure(
     ],
     CSRF_FAILURE_VIEW="app.csrf_failure",
     FILE_UPLOAD_TEMP_DIR=str(INCOMING),
-    USE_TZ=True,
+    TIME_ZONE="UTC",
+    USE_I18N=False,
     LOGGING={
         "version": 1,
         "disable_existing_loggers": False,
@@ -409,14 +410,22 @@ POLICY = (
 )
 
 
+def clothe_error(request, bare):
+    """The same error with a sentence for its body."""
+    status = HTTPStatus(bare.status_code)
+    response = error_page(request, status, f"{status.description or status.phrase}.")
+    for name in bare.headers.keys() - {"Content-Type", "Content-Length"}:
+        response.headers[name] = bare.headers[name]
+    return response
+
+
 def dress(request, response):
     """Give an answer its body if it is a bare error, its timing and its policy."""
-    if response.status_code >= 400 and not response.streaming and not response.content:
-        bare, sentence = response, HTTPStatus(response.status_code).description
-        response = error_page(
-            request, bare.status_code, f"{sentence or bare.reason_phrase}."
-        )
-        response.headers.update({k: v for k, v in bare.items() if k not in response})
+    if response.status_code >= 400 and not response.streaming:
+        as_json = prefers_json(request.headers.get("accept", "*/*"))
+        fits = "json" in response.headers.get("Content-Type", "")
+        if not response.content or (as_json and not fits):
+            response = clothe_error(request, response)
     headers = response.headers
     if not response.streaming:
         headers["Content-Length"] = str(len(response.content))

@@ -31,17 +31,22 @@ import asyncio
 import errno
 import functools
 import gc
+import hashlib
 import inspect
 import json
 import math
+import mimetypes
 import os
 import random
 import re
 import secrets
+import shutil
 import socket
+import stat
 import sys
 import threading
 import time
+import unicodedata
 import uuid
 import weakref
 from collections import defaultdict, namedtuple
@@ -60,6 +65,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+import aiofiles
 import aiohttp
 import django
 import httpx
@@ -244,10 +250,17 @@ settings.configure(
 django.setup()
 
 # ruff: noqa: E402 - Django's models and views want the settings first
+from django import forms
 from django.core import signals
 from django.core.asgi import get_asgi_application
 from django.core.cache import close_caches
-from django.core.exceptions import BadRequest, DisallowedHost, RequestAborted
+from django.core.exceptions import (
+    BadRequest,
+    DisallowedHost,
+    RequestAborted,
+    SynchronousOnlyOperation,
+)
+from django.core.files.storage import FileSystemStorage
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import reset_urlconf
 from django.core.management import execute_from_command_line
@@ -256,9 +269,15 @@ from django.db import (
     OperationalError,
     close_old_connections,
     connections,
+    models,
     reset_queries,
+    transaction,
 )
+from django.db.backends.signals import connection_created
+from django.db.models import Prefetch
+from django.dispatch import receiver
 from django.http import (
+    FileResponse,
     Http404,
     HttpRequest,
     HttpResponse,
@@ -267,9 +286,81 @@ from django.http import (
 )
 from django.template.loader import render_to_string
 from django.urls import path, set_script_prefix
+from django.utils.cache import get_conditional_response
 from django.utils.decorators import async_only_middleware
+from django.utils.http import content_disposition_header, http_date
 from django.utils.safestring import mark_safe
-from django.views.decorators.http import require_safe
+from django.views import View
+from django.views.decorators.csrf import csrf_protect, ensure_csrf_cookie
+from django.views.decorators.http import require_http_methods, require_safe
+
+# ------------------------------------------------------------------------- Models
+
+
+class LabModel(models.Model):
+    """A model of this module, whatever name the module was started under."""
+
+    class Meta:
+        abstract = True
+        app_label = "app"
+
+
+class CarParts(LabModel):
+    engine = models.CharField(max_length=1000)
+
+
+class Manufacturer(LabModel):
+    name = models.CharField(max_length=150)
+
+
+class Store(LabModel):
+    location = models.CharField(max_length=150)
+
+
+class Car(LabModel):
+    created_at = models.DateTimeField(auto_now_add=True)
+    store = models.ManyToManyField(Store)
+    car_parts = models.ManyToManyField(CarParts)
+    manufacturer = models.ForeignKey(Manufacturer, models.CASCADE)
+
+
+def make_tables():
+    """Create what tables are missing, and 1,500 cars; who comes second finds them."""
+    connection = connections["default"]
+    connection.disable_constraint_checking()  # SQLite's schema editor asks for it
+    with closing(connection), transaction.atomic():
+        if connection.vendor == "postgresql":
+            connection.cursor().execute("SELECT pg_advisory_xact_lock(1500)")
+        tables = connection.introspection.table_names()
+        with connection.schema_editor() as editor:
+            for model in (CarParts, Manufacturer, Store, Car):
+                if model._meta.db_table not in tables:
+                    editor.create_model(model)
+        if not Car.objects.exists():
+            make_cars(1500)
+
+
+def make_cars(n):
+    """Cars of 30 makers in 60 stores, each with an engine, a gearbox and two stores."""
+    makers = [Manufacturer(name=f"Maker {i}") for i in range(1, 31)]
+    stores = [Store(location=f"Store {i}") for i in range(1, 61)]
+    parts = [
+        CarParts(engine=f"{p} {i}") for i in range(n) for p in ("V8 engine", "gearbox")
+    ]
+    for rows in (makers, stores, parts):
+        type(rows[0]).objects.bulk_create(rows)
+    cars = Car.objects.bulk_create(Car(manufacturer=makers[i % 30]) for i in range(n))
+    has_part, in_store = Car.car_parts.through, Car.store.through
+    has_part.objects.bulk_create(
+        has_part(car=cars[i // 2], carparts=part) for i, part in enumerate(parts)
+    )
+    in_store.objects.bulk_create(
+        in_store(car=car, store=stores[(i * k) % 60])
+        for i, car in enumerate(cars)
+        for k in (1, 7)
+        if k == 1 or (i * k) % 60 != i % 60
+    )
+
 
 # --------------------------------------------------------------- The page's frame
 
@@ -372,7 +463,9 @@ def error_page(request, status, sentence, **fields):
 def bad_request(request, exception):
     """400: our own sentence, or a general one for what Django found."""
     told = str(exception) if isinstance(exception, BadRequest) else ""
-    return error_page(request, 400, told or "The request could not be understood.")
+    field = {"field": exception.field} if isinstance(exception, WrongField) else {}
+    sentence = told or "The request could not be understood."
+    return error_page(request, 400, sentence, **field)
 
 
 def csrf_failure(request, reason=""):
@@ -476,6 +569,30 @@ def noted(view):
         return await view(request, **kwargs)
 
     return noted_async if iscoroutinefunction(view) else noted_sync
+
+
+class WrongField(BadRequest):
+    """A form's field that cannot be taken, and a sentence why."""
+
+    def __init__(self, field, sentence):
+        super().__init__(sentence)
+        self.field = field
+
+
+def form_view(view):
+    """A view with a form: its token is checked, its body parsed off the event loop."""
+    guarded = csrf_protect(ensure_csrf_cookie(view))
+
+    @functools.wraps(view)
+    async def form_async(request):
+        if request.method == "POST":
+            # csrf_protect asks for the form too, and would parse it right here.
+            await sync_to_async(lambda: request.POST, thread_sensitive=False)()
+        return await guarded(request)
+
+    form = form_async if iscoroutinefunction(view) else guarded
+    form.takes_form = True
+    return form
 
 
 # ----------------------------------------------------------------------- Upstream
@@ -693,8 +810,12 @@ async def fetch_async(service, url):
 
 def decode(body):
     """A body's JSON. Raises UpstreamError."""
+
+    def refuse(constant):
+        raise ValueError(constant)  # NaN and Infinity are no JSON
+
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=refuse)
     except (ValueError, RecursionError):
         raise UpstreamError("The service's answer was not JSON.") from None
 
@@ -712,6 +833,24 @@ def dig(value, *way):
 def listed(value):
     """The value if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
+
+
+# -------------------------------------------------------------- Experiment: hello
+
+PAGES["hello.html"] = """{% extends "frame.html" %}
+{% block main %}<p>{{ greeting }} This page does nothing: it is the floor on which the
+others stand.</p>{% endblock %}
+"""
+
+
+def hello_sync(request):
+    """The smallest page, on a thread: one hop there and back."""
+    return page(request, "hello.html", {"greeting": "Hello, world!"})
+
+
+async def hello_async(request):
+    """The smallest page, on the event loop: no hop at all."""
+    return page(request, "hello.html", {"greeting": "Hello, world!"})
 
 
 # ------------------------------------------------------------- Experiment: rivers
@@ -1117,10 +1256,762 @@ async def arriving(calls):
             task.cancel()
 
 
+# --------------------------------------------------------------- Experiment: home
+
+#: Service: what it lists, and what is told of each.
+SHOP = {
+    "promo": ("promotions", ("title", "text", "ends")),
+    "recco": ("books", ("title", "author", "price")),
+}
+
+PAGES["home.html"] = """{% extends "frame.html" %}
+{% block main %}
+<section class="panel" aria-label="Promotions">{% for promotion in promo.promotions %}
+<p><strong>{{ promotion.title }}</strong> {{ promotion.text }}
+<small>Until {{ promotion.ends }}.</small></p>{% empty %}
+<p class="soft">No promotions just now. {{ errors.promo }}</p>{% endfor %}</section>
+<h2>Recommended for you</h2>
+<ul>{% for book in recco.books %}
+<li>{{ book.title }} <span class="soft">by {{ book.author }}</span>,
+${{ book.price|floatformat:2 }}</li>{% empty %}
+<li class="soft">No recommendations just now. {{ errors.recco }}</li>{% endfor %}</ul>
+{% endblock %}
+"""
+
+
+def read_part(service, body):
+    """A service's part of the page. Raises UpstreamError for any other shape."""
+    key, names = SHOP[service]
+    rows = dig(decode(body), key)
+    try:
+        rows = [{name: row[name] for name in names} for row in rows]
+    except (TypeError, LookupError):
+        raise UpstreamError("The service's answer has an unknown shape.") from None
+    return {key: rows}
+
+
+def fetch_part(service):
+    """A part of the page and None, or None and a sentence."""
+    try:
+        return read_part(service, fetch(service, service_url(service))), None
+    except UpstreamError as error:
+        return None, str(error)
+
+
+async def fetch_part_async(service):
+    """A part of the page and None, or None and a sentence, awaited."""
+    try:
+        return read_part(
+            service, await fetch_async(service, service_url(service))
+        ), None
+    except UpstreamError as error:
+        return None, str(error)
+
+
+def home_page(request, parts):
+    """The bookshop's front page; a part that failed is left out."""
+    found = dict(zip(SHOP, parts, strict=True))
+    data = {service: part for service, (part, _) in found.items()}
+    data["errors"] = {service: error for service, (_, error) in found.items() if error}
+    return page(request, "home.html", data)
+
+
+def home_sync(request):
+    """Two calls, one after the other."""
+    return home_page(request, [fetch_part(service) for service in in_turn(SHOP)])
+
+
+async def home_sequential(request):
+    """Two calls awaited one after the other: asynchronous, and no faster."""
+    return home_page(request, [await fetch_part_async(part) for part in in_turn(SHOP)])
+
+
+async def home_async(request):
+    """Two calls at once."""
+    return home_page(request, await asyncio.gather(*map(fetch_part_async, SHOP)))
+
+
+# -------------------------------------------------------------- Experiment: rates
+
+YEAR = "start_date=2016-01-02&end_date=2017-01-01"
+
+PAGES["rates.html"] = """{% extends "frame.html" %}
+{% block style %}svg { width: 100%; height: auto } polyline { fill: none;
+  stroke: var(--accent); stroke-width: 2 } circle { fill: var(--accent) }
+text { fill: currentColor; font-size: 14px }{% endblock %}
+{% block main %}
+<p>One {{ base }} in {{ symbol }}, from {{ start_date }} to {{ end_date }}: {{ days }} days,
+out of an answer with {{ currencies }} currencies.</p>
+<svg viewBox="0 0 800 260" role="img" aria-label="{{ symbol }} from {{ start_date }} to
+{{ end_date }}: lowest {{ marks.0.value }}, highest {{ marks.1.value }}, last
+{{ marks.2.value }}"><polyline points="{{ points }}"/>
+{% for mark in marks %}<circle cx="{{ mark.x }}" cy="{{ mark.y }}" r="4"/>
+<text x="{{ mark.x }}" y="{{ mark.y }}" dx="{{ mark.dx }}" dy="{{ mark.dy }}"
+text-anchor="{{ mark.anchor }}">{{ mark.name }} {{ mark.value }}</text>{% endfor %}</svg>
+<form><label>Currency <input name="symbol" value="{{ symbol }}" size="4" maxlength="3"
+required></label> <button>Show</button></form>{% endblock %}
+"""
+
+
+def read_rates(body):
+    """Base, dates in order, and each date's rates. Raises UpstreamError."""
+    data = decode(body)
+    rates, base = dig(data, "rates"), dig(data, "base")
+    try:
+        dates = sorted(date.fromisoformat(day) and day for day in rates)
+        rates = {
+            day: {str(k): float(v) for k, v in rates[day].items()} for day in dates
+        }
+    except (TypeError, ValueError, AttributeError):
+        rates = None
+    if not rates or not isinstance(base, str):
+        raise UpstreamError("The service's answer has an unknown shape.")
+    return base, rates
+
+
+def draw_line(series):
+    """A line's points in a box of 800 by 260, and its marks: lowest, highest, last."""
+    low, high = min(series), max(series)
+    scale = 180 / (high - low or 1)
+    step = 760 / max(1, len(series) - 1)
+    spots = [(20 + i * step, 220 - (v - low) * scale) for i, v in enumerate(series)]
+
+    def mark(name, index, dy):
+        x, y = spots[index]
+        anchor = "start" if x < 200 else "end" if x > 600 else "middle"
+        place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "dy": dy, "anchor": anchor}
+        return place | {"name": name, "value": f"{series[index]:.6g}"}
+
+    marks = [
+        mark("lowest", series.index(low), 24),
+        mark("highest", series.index(high), -12),
+        mark("last", len(series) - 1, -12 if series[-1] < high else 24),
+    ]
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in spots), marks
+
+
+def rates_page(request, base, rates):
+    """The year of one currency, drawn as a line."""
+    dates, symbol = list(rates), request.GET.get("symbol", "USD").upper()
+    currencies = set().union(*rates.values())
+    series = [day[symbol] for day in rates.values() if symbol in day]
+    if not series:
+        return error_page(
+            request, 400, "symbol is no currency in this answer.", field="symbol"
+        )
+    points, marks = draw_line(series)
+    data = {"base": base, "start_date": dates[0], "end_date": dates[-1]}
+    data |= {"days": len(dates), "currencies": len(currencies)}
+    extra = {"symbol": symbol, "points": points, "marks": marks}
+    return page(request, "rates.html", data, **extra)
+
+
+def rates_failed(request, error):
+    """504 where time ran out, else 502."""
+    late = isinstance(error, UpstreamTimeout)
+    return error_page(request, 504 if late else 502, str(error))
+
+
+def rates_sync(request):
+    """One big answer, fetched, decoded and drawn on a thread."""
+    try:
+        body = fetch("rates", f"{service_url('rates')}?{YEAR}")
+        return rates_page(request, *read_rates(body))
+    except UpstreamError as error:
+        return rates_failed(request, error)
+
+
+async def rates_async(request):
+    """The answer awaited, then decoded in a thread: a megabyte is work, not waiting."""
+    try:
+        body = await fetch_async("rates", f"{service_url('rates')}?{YEAR}")
+        # json.loads keeps the GIL all the same; what follows it lets the loop in.
+        rates = await sync_to_async(read_rates, thread_sensitive=False)(body)
+        return rates_page(request, *rates)
+    except UpstreamError as error:
+        return rates_failed(request, error)
+
+
+# --------------------------------------------------------------- Experiment: cars
+
+PAGES["cars.html"] = """{% extends "frame.html" %}
+{% block main %}{% if car %}<p role="status">Car {{ car }} was created.</p>{% endif %}
+{% if rows %}<p>{{ cars }} cars, read with {{ queries }} quer{{ queries|pluralize:"y,ies" }}.
+Read <a href="?n=50">50</a>, <a href="?n=500">500</a> or <a href="?n=1500">1,500</a>.</p>
+<table><thead><tr><th scope="col">Car</th><th scope="col">First store</th>
+<th scope="col">First engine part</th></tr></thead><tbody>{% for id, store, part in rows %}
+<tr><td>{{ id }}</td><td>{{ store }}</td><td>{{ part|default:"–" }}</td></tr>{% endfor %}
+</tbody></table><p class="soft">The first ten are shown.</p>{% endif %}
+{% if form %}<h2>Create a car</h2><form method="post">{% csrf_token %}
+{% for field in form %}<p><label>{{ field.label }} {{ field }}</label></p>{% endfor %}
+<button>Create</button></form>{% endif %}
+{% if refusal %}<p class="bad" role="alert">{{ refusal }}</p><p>There are two ways out:
+await the asynchronous ORM, as <a href="/cars/async/">async</a> does, or call one
+synchronous function through <code>sync_to_async</code>, as
+<a href="/cars/sync_to_async/">sync_to_async</a> does.</p>{% endif %}{% endblock %}
+"""
+
+#: The counter of a request's queries; a connection adds to the one it is called in.
+query_counter = ContextVar("query_counter")
+
+
+def count_query(execute, sql, params, many, context):
+    """Count a query on its way to the database."""
+    if (counter := query_counter.get(None)) is not None:
+        next(counter)
+    return execute(sql, params, many, context)
+
+
+@receiver(connection_created)
+def count_queries(connection, **kwargs):
+    """Have a new connection count its queries."""
+    if count_query not in connection.execute_wrappers:
+        connection.execute_wrappers.append(count_query)
+
+
+def how_many(request):
+    """The number of cars to read, `?n=`. Raises BadRequest."""
+    text = request.GET.get("n", "50")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 1500):
+        raise BadRequest("n is a whole number from 1 to 1500.")
+    return int(text)
+
+
+ENGINES = {"engine__icontains": "engine", "car__manufacturer_id__gt": 20}
+
+
+def read_cars(n):
+    """Id, first store and first engine part of n cars, as loops ask for them."""
+    rows, cars = [], Car.objects.order_by("id")[:n]
+    for car in cars:
+        store = car.store.first()
+        part = car.car_parts.filter(**ENGINES).first()
+        rows.append((car.id, store and store.location, part and part.engine))
+    for car in cars:
+        car.store.first()
+    return rows
+
+
+async def read_cars_async(n):
+    """The same loops with the asynchronous ORM: a hop to the thread for each query."""
+    rows, cars = [], Car.objects.order_by("id")[:n]
+    async for car in cars:
+        store = await car.store.afirst()
+        part = await car.car_parts.filter(**ENGINES).afirst()
+        rows.append((car.id, store and store.location, part and part.engine))
+    async for car in cars:
+        await car.store.afirst()
+    return rows
+
+
+def read_cars_prefetched(n):
+    """The same answer in three queries, whatever n."""
+    engines = CarParts.objects.filter(**ENGINES).order_by("id")
+    cars = Car.objects.order_by("id").prefetch_related(
+        Prefetch("store", Store.objects.order_by("id"), to_attr="stores"),
+        Prefetch("car_parts", engines, to_attr="engines"),
+    )
+    rows = []
+    for car in cars[:n]:
+        store, part = next(iter(car.stores), None), next(iter(car.engines), None)
+        rows.append((car.id, store and store.location, part and part.engine))
+    return rows
+
+
+@transaction.atomic
+def create_car(engine, name, location):
+    """A car with its part, maker and store, all or none. Returns its id."""
+    part = CarParts.objects.create(engine=engine)
+    maker = Manufacturer.objects.create(name=name)
+    store = Store.objects.create(location=location)
+    car = Car.objects.create(manufacturer=maker)
+    car.store.add(store)
+    car.car_parts.add(part)
+    return car.id
+
+
+async def create_car_async(engine, name, location):
+    """The same without a transaction, which the asynchronous ORM does not know."""
+    made = []
+    try:
+        made.append(await CarParts.objects.acreate(engine=engine))
+        made.append(await Manufacturer.objects.acreate(name=name))
+        made.append(await Store.objects.acreate(location=location))
+        made.append(await Car.objects.acreate(manufacturer=made[1]))
+        await made[3].store.aadd(made[2])
+        await made[3].car_parts.aadd(made[0])
+    except BaseException:
+        for thing in reversed(made):
+            await thing.adelete()
+        raise
+    return made[3].id
+
+
+class CarForm(forms.Form):
+    """What a visitor tells of a new car."""
+
+    engine = forms.CharField(max_length=1000)
+    name = forms.CharField(max_length=150, label="Maker")
+    location = forms.CharField(max_length=150, label="Store")
+
+
+def read_form(request):
+    """The form's values. Raises WrongField for the first one that is wrong."""
+    form = CarForm(request.POST)
+    if not form.is_valid():
+        field, messages = next(iter(form.errors.items()))
+        raise WrongField(field, f"{field}: {messages[0]}")
+    return form.cleaned_data
+
+
+class CarsView(View):
+    """What the variants share: the pages around reading and creating."""
+
+    def cars_page(self, request, rows, counter):
+        """The cars that were read; the JSON has their number alone."""
+        data = {"cars": len(rows), "queries": next(counter)}
+        form = CarForm() if hasattr(self, "post") else None
+        return page(request, "cars.html", data, rows=rows[:10], form=form)
+
+    def created_page(self, request, car):
+        """201, and the new car's id."""
+        return page(request, "cars.html", {"car": car}, 201, form=CarForm())
+
+
+class CarsSync(CarsView):
+    """Three small queries a car; creating is one transaction."""
+
+    def get(self, request):
+        query_counter.set(counter := count())
+        return self.cars_page(request, read_cars(how_many(request)), counter)
+
+    def post(self, request):
+        return self.created_page(request, create_car(**read_form(request)))
+
+
+class CarsAsync(CarsView):
+    """The same with the asynchronous ORM; creating knows no transaction."""
+
+    async def get(self, request):
+        query_counter.set(counter := count())
+        return self.cars_page(
+            request, await read_cars_async(how_many(request)), counter
+        )
+
+    async def post(self, request):
+        car = await finish(create_car_async(**read_form(request)))
+        return self.created_page(request, car)
+
+
+class CarsSyncToAsync(CarsView):
+    """The synchronous functions, each behind one sync_to_async: one hop, a transaction."""
+
+    async def get(self, request):
+        query_counter.set(counter := count())
+        rows = await sync_to_async(read_cars)(how_many(request))
+        return self.cars_page(request, rows, counter)
+
+    async def post(self, request):
+        car = await sync_to_async(create_car)(**read_form(request))
+        return self.created_page(request, car)
+
+
+class CarsPrefetched(CarsView):
+    """The same answer in three queries: this, not async, is what the loop needs."""
+
+    def get(self, request):
+        query_counter.set(counter := count())
+        return self.cars_page(request, read_cars_prefetched(how_many(request)), counter)
+
+
+class CarsUnsafe(CarsView):
+    """The synchronous ORM in an `async def`: Django refuses."""
+
+    async def get(self, request):
+        try:
+            read_cars(how_many(request))
+        except SynchronousOnlyOperation as error:
+            data = {"error": f"SynchronousOnlyOperation: {error}"}
+            return page(request, "cars.html", data, 500, refusal=data["error"])
+
+
+async def finish(work):
+    """What the work brings; once begun it is finished, even if the visitor leaves."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+# ---------------------------------------------------------------- Experiment: cpu
+
+PAGES["cpu.html"] = """{% extends "frame.html" %}
+{% block main %}<p>The digest is <code>{{ digest }}</code>.</p>
+<p>This is work, not waiting. One thread at a time runs Python, so threads take turns and
+gain nothing; on the event loop it would keep every visitor waiting. More processes help:
+<code>uvicorn app:application --workers 2</code>.</p>{% endblock %}
+"""
+#: About 4 ms each.
+PIECES = range(12)
+
+
+def compute(piece):
+    """One piece of a digest, in pure Python."""
+    value = piece
+    for _ in range(40_000):
+        value = (value * 6364136223846793005 + 1442695040888963407) % 2**64
+    return value
+
+
+def cpu_page(request, values):
+    """The digest of all pieces."""
+    digest = hashlib.sha256(repr(values).encode()).hexdigest()
+    return page(request, "cpu.html", {"digest": digest})
+
+
+def cpu_sync(request):
+    """Pure computation, on the request's thread."""
+    return cpu_page(request, [compute(piece) for piece in PIECES])
+
+
+def cpu_threaded(request):
+    """The same on three threads: they take turns, since one runs Python at a time."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return cpu_page(request, list(pool.map(compute, PIECES)))
+
+
+async def cpu_async(request):
+    """The same on the event loop: nobody else is served meanwhile."""
+    return cpu_page(request, [compute(piece) for piece in PIECES])
+
+
+# -------------------------------------------------------- Experiment: certificate
+
+PLACEHOLDER = b"%timestamp%         "
+TEMPLATE = DATA_DIR / "certificate-template.pdf"
+
+
+def certificate_template():
+    """A one-page PDF with the placeholder in its metadata and on its page."""
+    text = b"BT /F1 28 Tf 72 500 Td (Certificate) Tj /F1 14 Tf 0 -40 Td "
+    text += b"(This page was served at %s.) Tj ET" % PLACEHOLDER
+    facts = (
+        b"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/">
+<xmp:CreateDate>%s</xmp:CreateDate></rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+        % PLACEHOLDER
+    )
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R /Metadata 6 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R"
+        b" /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(text), text),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Type /Metadata /Subtype /XML /Length %d >>\nstream\n%s\nendstream"
+        % (len(facts), facts),
+        b"<< /Title (Certificate) /Subject (Served at %s) >>" % PLACEHOLDER,
+    ]
+    pdf, offsets = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(pdf))
+        pdf += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    size, start = len(objects) + 1, len(pdf)
+    pdf += b"xref\n0 %d\n0000000000 65535 f \n%s" % (size, table)
+    pdf += b"trailer\n<< /Size %d /Root 1 0 R /Info 7 0 R >>\n" % size
+    return pdf + b"startxref\n%d\n%%%%EOF\n" % start
+
+
+def certificate_page(request, template):
+    """The PDF with the time in its placeholders, which are as wide as a time."""
+    if PLACEHOLDER not in (template or b""):
+        what = "is missing" if template is None else "lacks its placeholder"
+        return error_page(request, 500, f"The template {TEMPLATE.name} {what}.")
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+    disposition = {"Content-Disposition": "attachment; filename=certificate.pdf"}
+    pdf = template.replace(PLACEHOLDER, stamp)
+    return HttpResponse(pdf, content_type="application/pdf", headers=disposition)
+
+
+def certificate_sync(request):
+    """A PDF from a template, read with a plain file on a thread."""
+    template = None
+    with suppress(OSError), open(TEMPLATE, "rb") as file:
+        template = file.read()
+    return certificate_page(request, template)
+
+
+async def certificate_async(request):
+    """The same with aiofiles: a thread reads, the event loop goes on."""
+    template = None
+    with suppress(OSError):
+        async with aiofiles.open(TEMPLATE, "rb") as file:
+            template = await file.read()
+    return certificate_page(request, template)
+
+
+# -------------------------------------------------------------- Experiment: files
+
+#: What is read at once: a read is a trip to a thread, so a larger one is faster.
+CHUNK = 2**20
+
+PAGES["files.html"] = """{% extends "frame.html" %}
+{% block title %}Files{% endblock %}
+{% block header %}<header><a href="/">Django lab</a><h1>Files</h1></header>{% endblock %}
+{% block main %}{% if files %}<div class="scroll" tabindex="0" role="region"
+aria-label="Files"><table><thead><tr><th scope="col">Name</th>
+<th scope="col">Size</th><th scope="col">Modified</th><th scope="col">Download</th></tr>
+</thead><tbody>{% for file in files %}<tr><td>{{ file.name }}</td>
+<td class="number">{{ file.size|filesizeformat }}</td><td>{{ file.modified }}</td>
+<td>{% for variant in variants %}
+<a href="/files/{{ variant }}/{{ file.name|urlencode:"" }}">{{ variant }}</a>{% endfor %}</td></tr>{% endfor %}</tbody>
+</table></div>{% else %}<p>Nothing has been uploaded yet.</p>{% endif %}
+<p><a href="/upload/async/">Upload a file</a></p>{% endblock %}
+"""
+
+
+def file_url(name):
+    """Where a stored file is served."""
+    return f"/files/async/{quote(name, safe='')}"
+
+
+def listing():
+    """The finished uploads, by name: regular files alone."""
+    found = []
+    with os.scandir(UPLOADS) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False) and entry.name.isprintable():
+                info = entry.stat(follow_symlinks=False)
+                when = datetime.fromtimestamp(int(info.st_mtime), UTC)
+                file = {"name": entry.name, "size": info.st_size}
+                file |= {"modified": when.isoformat(), "url": file_url(entry.name)}
+                found.append(file)
+    return sorted(found, key=lambda file: file["name"])
+
+
+def files_list(request):
+    """What has been uploaded."""
+    extra = {"variants": offered("files")}
+    return represent(request, "files.html", {"files": listing()}, extra=extra)
+
+
+def upload_path(name):
+    """Where an upload of this name lies. Raises Http404 for what is no file's name."""
+    if not name.isprintable() or Path(name).name != name:
+        raise Http404("There is no such file.")
+    return UPLOADS / name
+
+
+def open_regular(path, flags):
+    """An opener of regular files: no link, folder or pipe. Raises OSError."""
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(path)
+    return descriptor
+
+
+def byte_range(request, size, etag, modified):
+    """Status, first byte and end of what to send: 200 whole, 206 a range, 416 nothing.
+
+    Several ranges, an unreadable one, or one of a version that is gone (`If-Range`) are
+    answered with the whole file, as RFC 9110 allows in section 14.2.
+    """
+    form = "bytes=([0-9]{0,4000})-([0-9]{0,4000})"
+    asked = re.fullmatch(form, request.headers.get("range", "").strip())
+    current = request.headers.get("if-range", etag) in (etag, modified)
+    if request.method != "GET" or not (current and asked and any(asked.groups())):
+        return 200, 0, size
+    first, last = (int(text) if text else None for text in asked.groups())
+    if first is None:
+        first, last = max(0, size - last) if last else size, None
+    elif last is not None and last < first:
+        return 200, 0, size
+    if first >= size:
+        return 416, 0, 0
+    return 206, first, size if last is None else min(last + 1, size)
+
+
+async def read_range(file, start, end):
+    """The bytes from `start` to before `end`, a chunk at a time; closes the file."""
+    try:
+        await file.seek(start)
+        while start < end and (chunk := await file.read(min(CHUNK, end - start))):
+            start += len(chunk)
+            yield chunk
+    finally:
+        await file.close()
+
+
+async def send_file(request, name, file):
+    """An open file, a range of it, or what the request's conditions ask for instead."""
+    info = os.fstat(file.fileno())
+    size, when = info.st_size, int(info.st_mtime)
+    etag, modified = f'"{info.st_ino:x}-{info.st_mtime_ns:x}-{size:x}"', http_date(when)
+    headers = {"ETag": etag, "Last-Modified": modified, "Accept-Ranges": "bytes"}
+    bare = HttpResponse(headers=headers | {"Cache-Control": "no-cache"})
+    response = get_conditional_response(request, etag, when, bare)
+    status, start, end = byte_range(request, size, etag, modified)
+    if response is bare and status == 416:
+        response = HttpResponse(
+            status=416, headers={"Content-Range": f"bytes */{size}"}
+        )
+    elif response is bare:
+        response = (
+            bare if request.method == "HEAD" else Stream(read_range(file, start, end))
+        )
+        response.status_code, response.headers = status, bare.headers
+        if status == 206:
+            response["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+        response["Content-Length"] = end - start
+        response["Content-Type"] = (
+            mimetypes.guess_type(name)[0] or "application/octet-stream"
+        )
+        response["Content-Disposition"] = content_disposition_header(True, name)
+    if not response.streaming:
+        await file.close()
+    return response
+
+
+def files_sync(request, name):
+    """Django's FileResponse: under ASGI it reads the whole file into memory."""
+    try:
+        file = open(upload_path(name), "rb", opener=open_regular)  # noqa: SIM115
+    except OSError:
+        raise Http404("There is no such file.") from None
+    headers = {"Cache-Control": "no-cache"}
+    return FileResponse(file, as_attachment=True, filename=name, headers=headers)
+
+
+async def files_async(request, name):
+    """Streamed with aiofiles at constant memory, with ranges and conditions."""
+    path = upload_path(name)
+    try:
+        file = await aiofiles.open(path, "rb", buffering=0, opener=open_regular)
+    except OSError:
+        raise Http404("There is no such file.") from None
+    return await send_file(request, name, file)
+
+
+# ------------------------------------------------------------- Experiment: upload
+
+PAGES["upload.html"] = """{% extends "frame.html" %}
+{% block main %}<form method="post" enctype="multipart/form-data">{% csrf_token %}
+<p><label>File <input type="file" name="file" required></label></p>
+<button>Upload</button></form>
+<p>At most {{ limit|filesizeformat }}. <a href="/files/">What has been uploaded</a></p>
+{% endblock %}
+"""
+
+
+def safe_name(name):
+    """A file name that is safe here, and keeps what it can of the visitor's."""
+    name = unicodedata.normalize("NFC", name).strip().replace(" ", "_")
+    stem, suffix = os.path.splitext(re.sub(r"[^-\w.]", "", name).lstrip("."))
+    suffix = suffix[:16]
+    # A name has 255 bytes; what is left over is for `publish` to tell two apart.
+    stem = stem.encode()[: 200 - len(suffix.encode())].decode(errors="ignore")
+    return (stem or "file") + suffix
+
+
+def new_part():
+    """A path for a file that is still arriving."""
+    return INCOMING / secrets.token_hex(8)
+
+
+def publish(part, name):
+    """Give a complete file its name, or one like it where that is taken. Returns it.
+
+    A link appears at once or not at all, and never overwrites.
+    """
+    stem, suffix = os.path.splitext(name)
+    while True:
+        try:
+            os.link(part, UPLOADS / name)
+            return name
+        except FileExistsError:
+            name = f"{stem}_{secrets.token_hex(3)}{suffix}"
+
+
+@contextmanager
+def arriving_file():
+    """A path to write to; what has not been published by the end is gone."""
+    part = new_part()
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class WholeFileStorage(FileSystemStorage):
+    """Django's storage, but a file appears whole, and two of a name do not collide."""
+
+    def _save(self, name, content):
+        with arriving_file() as part:
+            with open(part, "wb") as file:
+                for chunk in content.chunks(CHUNK):
+                    file.write(chunk)
+            return publish(part, name)
+
+
+def one_file(request):
+    """The file of the form. Raises WrongField."""
+    files = request.FILES.getlist("file")
+    if len(files) != 1:
+        raise WrongField("file", "Send one file in the field `file`.")
+    return files[0]
+
+
+def upload_form(request):
+    """The form."""
+    return page(request, "upload.html", {}, limit=MAX_UPLOAD_BYTES)
+
+
+def uploaded(request, name, size):
+    """What was stored: 201 in JSON, and in HTML a way to the list."""
+    if prefers_json(request.headers.get("accept", "*/*")):
+        data = {"name": name, "size": size, "url": file_url(name)}
+        return page(request, "upload.html", data, 201)
+    return HttpResponse(status=303, headers={"Location": "/files/"})
+
+
+@form_view
+def upload_sync(request):
+    """One file, stored by Django's storage on a thread."""
+    if request.method != "POST":
+        return upload_form(request)
+    upload = one_file(request)
+    storage = WholeFileStorage(UPLOADS)
+    return uploaded(request, storage.save(safe_name(upload.name), upload), upload.size)
+
+
+@form_view
+async def upload_async(request):
+    """One file, written with aiofiles a chunk at a time."""
+    if request.method != "POST":
+        return upload_form(request)
+    upload = one_file(request)
+    read = sync_to_async(upload.read, thread_sensitive=False)
+    with arriving_file() as part:
+        async with aiofiles.open(part, "wb") as file:
+            while chunk := await read(CHUNK):
+                await file.write(chunk)
+        name = await asyncio.to_thread(publish, part, safe_name(upload.name))
+    return uploaded(request, name, upload.size)
+
+
 # ------------------------------------------------------------------------ The lab
 
 #: Experiment: its variants. It is the URLconf, the front page, the race, the sources.
 EXPERIMENTS = {
+    "hello": {"sync": hello_sync, "async": hello_async},
     "rivers": {
         "sync": rivers_sync,
         "threaded": rivers_threaded,
@@ -1133,6 +2024,19 @@ EXPERIMENTS = {
         "sync_to_async_pool": rivers_sync_to_async_pool,
         "blocking": rivers_blocking,
     },
+    "home": {"sync": home_sync, "sequential": home_sequential, "async": home_async},
+    "rates": {"sync": rates_sync, "async": rates_async},
+    "cars": {
+        "sync": form_view(CarsSync.as_view()),
+        "async": form_view(CarsAsync.as_view()),
+        "sync_to_async": form_view(CarsSyncToAsync.as_view()),
+        "prefetched": CarsPrefetched.as_view(),
+        "unsafe": CarsUnsafe.as_view(),
+    },
+    "cpu": {"sync": cpu_sync, "threaded": cpu_threaded, "async": cpu_async},
+    "certificate": {"sync": certificate_sync, "async": certificate_async},
+    "files": {"sync": files_sync, "async": files_async},
+    "upload": {"sync": upload_sync, "async": upload_async},
 }
 #: Served with DEBUG=1 alone: each does to a server what no one should.
 PITFALLS = {"rivers/blocking", "cars/unsafe", "cpu/async"}
@@ -1230,20 +2134,34 @@ async def pitfall(request, **kwargs):
 
 
 def routes():
-    """A path for every variant, which takes GET and HEAD unless its view says more."""
+    """A path for every variant, with the methods that it takes."""
     for experiment, variants in EXPERIMENTS.items():
         for variant, view in variants.items():
             name = f"{experiment}/{variant}"
             served = view if variant in offered(experiment) else pitfall
-            if not hasattr(view, "view_class"):
-                served = require_safe(served)
-            yield path(f"{name}/", noted(served), name=name)
+            served = noted(require_http_methods(methods(view))(served))
+            if experiment == "files":
+                yield path(f"{name}/", require_safe(files_root))
+                yield path(f"{name}/<name>", served, name=name)
+            else:
+                yield path(f"{name}/", served, name=name)
+
+
+def methods(view):
+    """GET and HEAD, and POST where the view handles a form."""
+    return ["GET", "HEAD", "POST"] if hasattr(view, "takes_form") else ["GET", "HEAD"]
+
+
+async def files_root(request):
+    """A variant of `files` without a name leads to the list."""
+    return HttpResponse(status=302, headers={"Location": "/files/"})
 
 
 urlpatterns = [
     path("", require_safe(index)),
     path("status/", require_safe(status)),
     path("source/<experiment>/<variant>/", require_safe(show_source)),
+    path("files/", require_safe(files_list)),
     *routes(),
 ]
 
@@ -1720,6 +2638,8 @@ class Lab:
         with self.lock:
             if not self.started:
                 make_folders()
+                make_tables()
+                put_template()
                 if not UPSTREAM_URL:
                     self.start_upstream()
                 self.started = True
@@ -1749,16 +2669,37 @@ class Lab:
 
 
 def make_folders():
-    """Make DATA_DIR; where that fails, say so in one line."""
+    """Make DATA_DIR and sweep what a killed server left. Raises StartError."""
     try:
-        for folder in (DATA_DIR, UPLOADS, INCOMING):
+        for folder in (UPLOADS, INCOMING):
             folder.mkdir(parents=True, exist_ok=True)
-        (INCOMING / "probe").touch()
-        (INCOMING / "probe").unlink()
+        for folder in INCOMING.parent.iterdir():
+            if folder == INCOMING or not is_running(folder.name):
+                shutil.rmtree(folder)
+        INCOMING.mkdir()
     except OSError as error:
         raise StartError(
-            f"DATA_DIR cannot be used: {error.strerror}: {DATA_DIR}"
+            f"DATA_DIR={DATA_DIR} cannot be used: {error.strerror}."
         ) from None
+
+
+def is_running(pid):
+    """Whether a process of this number lives."""
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def put_template():
+    """Write the certificate's template, unless somebody has put a better one there."""
+    if not TEMPLATE.exists():
+        with arriving_file() as part, suppress(FileExistsError):
+            part.write_bytes(certificate_template())
+            os.link(part, TEMPLATE)
 
 
 #: Django's housekeeping, which here is done where a worker is lent and taken back.
@@ -1875,8 +2816,8 @@ class Application(ASGIHandler):
             asyncio.get_running_loop().set_default_executor(pool)
             await asyncio.to_thread(LAB.start)
             self.lanes = Lanes(LANES)
-            for signal, receiver in HOUSEKEEPING:
-                signal.disconnect(receiver)
+            for signal, handler in HOUSEKEEPING:
+                signal.disconnect(handler)
             gc.collect()
             gc.freeze()
             self.ready = True
@@ -1888,8 +2829,8 @@ class Application(ASGIHandler):
             await client.aclose()
         await asyncio.to_thread(self.lanes.close)
         await asyncio.to_thread(LAB.stop)
-        for signal, receiver in HOUSEKEEPING:
-            signal.connect(receiver)
+        for signal, handler in HOUSEKEEPING:
+            signal.connect(handler)
         gc.unfreeze()
 
     async def lifespan(self, receive, send):

@@ -288,6 +288,7 @@ from django.template.loader import render_to_string
 from django.urls import path, set_script_prefix
 from django.utils.cache import get_conditional_response
 from django.utils.decorators import async_only_middleware
+from django.utils.html import escape
 from django.utils.http import content_disposition_header, http_date
 from django.utils.safestring import mark_safe
 from django.views import View
@@ -395,6 +396,10 @@ nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin: .5rem 0; paddi
 nav [aria-current] { font-weight: bold; color: inherit; text-decoration: none }
 pre, .panel { padding: .8rem; overflow-x: auto; background: var(--panel);
   border-radius: .4rem }
+svg { width: 100%; height: auto }
+polyline { fill: none; stroke: var(--accent); stroke-width: 2 }
+circle { fill: var(--accent) }
+text { fill: currentColor; font-size: 14px }
 {% block style %}{% endblock %}
 </style>
 </head>
@@ -409,21 +414,17 @@ pre, .panel { padding: .8rem; overflow-x: auto; background: var(--panel);
 >source</a></small></li>{% endfor %}
 </ul></nav>
 </header>{% endblock %}
-<main>{% block main %}{% endblock %}</main>
-<footer class="soft">{% block footer %}{% if load_time is not None %}<p>
-Made in <strong>{{ load_time|floatformat:4 }} s</strong>
-{% if calls %}with {{ calls }}{% endif %}
-{% if source %}from {{ source }}{% endif %}
-</p>{% endif %}{% endblock %}</footer>
+<main>{% block main %}{{ main }}{% endblock %}</main>
+<footer class="soft">{% block footer %}<p>{{ footer }}</p>{% endblock %}</footer>
 </body>
 </html>
 """
 
 PAGES["error.html"] = """{% extends "frame.html" %}
-{% block title %}{{ status }} {{ reason }}{% endblock %}
+{% block title %}{{ code }} {{ reason }}{% endblock %}
 {% block header %}<header><a href="/">Django lab</a>
-<h1>{{ status }} <span class="soft">{{ reason }}</span></h1></header>{% endblock %}
-{% block main %}<p role="alert">{{ error }}</p>{% endblock %}
+<h1>{{ code }} <span class="soft">{{ reason }}</span></h1></header>{% endblock %}
+{% block main %}<p role="alert">{{ error }}</p>{% endblock %}{% block footer %}{% endblock %}
 """
 
 
@@ -436,28 +437,52 @@ def prefers_json(accept):
     return request.get_preferred_type(kinds) in kinds[1:]
 
 
-def represent(request, template, data, status=200, extra=()):
+def represent(request, template, data, status=200, **extra):
     """An answer in JSON where the client prefers it, else HTML, which knows `extra`."""
     if prefers_json(request.headers.get("accept", "*/*")):
         return JsonResponse(data, status=status)
-    context = data | dict(extra) | {"nonce": getattr(request, "nonce", "")}
+    context = data | extra | {"nonce": getattr(request, "nonce", "")}
     return HttpResponse(render_to_string(template, context, request), status=status)
+
+
+#: Where a page's own parts go in a frame that is made once for all visitors.
+GAPS = {name: mark_safe(f"<!--{name}-->") for name in ("nonce", "footer", "main")}
+
+
+@functools.lru_cache(maxsize=256)
+def frame(experiment, variant):
+    """The frame of a variant's page, which is the same each time, with its gaps."""
+    names = {"experiment": experiment, "variant": variant}
+    context = GAPS | names | {"variants": offered(experiment)}
+    return render_to_string("frame.html", context)
 
 
 def page(request, template, data, status=200, **extra):
     """An experiment's answer: which one it is, how long it took, and its data."""
     now = time.perf_counter()
     experiment, _, variant = request.resolver_match.view_name.partition("/")
-    head = {"experiment": experiment, "variant": variant}
-    head["load_time"] = now - getattr(request, "started", now)
-    extra["variants"] = offered(experiment)
-    return represent(request, template, head | data, status, extra)
+    load_time = now - getattr(request, "started", now)
+    if prefers_json(request.headers.get("accept", "*/*")):
+        head = {"experiment": experiment, "variant": variant, "load_time": load_time}
+        return JsonResponse(head | data, status=status)
+    calls = data.get("upstream_calls")
+    footer = f"Made in <strong>{load_time:.4f} s</strong>"
+    if calls is not None:
+        footer += f" with {calls} upstream call{'s' if calls != 1 else ''}"
+        footer += f" to {escape(data['source'])}"
+    html = frame(experiment, variant).replace(
+        GAPS["nonce"], getattr(request, "nonce", "")
+    )
+    main = render_to_string(template, data | extra, request)
+    html = html.replace(GAPS["footer"], footer).replace(GAPS["main"], main)
+    return HttpResponse(html, status=status)
 
 
 def error_page(request, status, sentence, **fields):
     """An error's answer: a sentence, and the field's name where a field is wrong."""
-    extra = {"status": status, "reason": HTTPStatus(status).phrase}
-    return represent(request, "error.html", {"error": sentence} | fields, status, extra)
+    extra = {"code": status, "reason": HTTPStatus(status).phrase}
+    data = {"error": sentence} | fields
+    return represent(request, "error.html", data, status, **extra)
 
 
 def bad_request(request, exception):
@@ -521,7 +546,7 @@ def dress(request, response):
             response = clothe_error(request, response)
     headers = response.headers
     if not response.streaming:
-        headers["Content-Length"] = str(len(response.content))
+        headers.setdefault("Content-Length", str(len(response.content)))
     elapsed = 1000 * (time.perf_counter() - request.started)
     thread = getattr(request, "thread", threading.current_thread().name)
     headers["Server-Timing"] = f'total;dur={elapsed:.2f}, thread;desc="{thread}"'
@@ -837,9 +862,9 @@ def listed(value):
 
 # -------------------------------------------------------------- Experiment: hello
 
-PAGES["hello.html"] = """{% extends "frame.html" %}
-{% block main %}<p>{{ greeting }} This page does nothing: it is the floor on which the
-others stand.</p>{% endblock %}
+PAGES["hello.html"] = """\
+<p>{{ greeting }} This page does nothing: it is the floor on which the
+others stand.</p>
 """
 
 
@@ -1034,14 +1059,13 @@ async def fetch_reading_async(site):
     return (await fetch_readings_async([site]))[0]
 
 
-PAGES["rivers.html"] = """{% extends "frame.html" %}
-{% block main %}
+PAGES["rivers.html"] = """\
 <p>The Yellowstone River at six gauges, upstream to downstream.
 {% if streamed %}The rows stand in the order in which they arrived.{% endif %}</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Readings"><table>
 <thead><tr><th scope="col">Gauge</th><th scope="col">Discharge</th>
 <th scope="col">Gage height</th><th scope="col">Remarks</th></tr></thead>
-<tbody>{{ rows }}</tbody></table></div>{% endblock %}
+<tbody>{{ rows }}</tbody></table></div>
 """
 PAGES["reading.html"] = """
 <tr><th scope="row">{{ reading.name }}<br><small>USGS {{ reading.site }}</small></th>
@@ -1101,9 +1125,7 @@ def rivers_page(request, readings, calls=6):
     status = 200 if None in errors else 504 if late else 502
     sites = [reading._asdict() for reading in readings]
     data = {"upstream_calls": calls, "source": source(), "sites": sites}
-    words = f"{calls} upstream calls" if calls != 1 else "1 upstream call"
-    extra = {"rows": rows(readings), "calls": words}
-    return page(request, "rivers.html", data, status, **extra)
+    return page(request, "rivers.html", data, status, rows=rows(readings))
 
 
 def rivers_sync(request):
@@ -1234,8 +1256,7 @@ async def stream_rows(request, calls):
     def frame():
         data = {"upstream_calls": len(SITES), "source": source()}
         gap = mark_safe("<!-- rows -->")
-        extra = {"rows": gap, "calls": "6 upstream calls", "streamed": True}
-        html = page(request, "rivers.html", data, **extra)
+        html = page(request, "rivers.html", data, rows=gap, streamed=True)
         return html.content.decode().split(gap)
 
     yield frame()[0]
@@ -1264,8 +1285,7 @@ SHOP = {
     "recco": ("books", ("title", "author", "price")),
 }
 
-PAGES["home.html"] = """{% extends "frame.html" %}
-{% block main %}
+PAGES["home.html"] = """\
 <section class="panel" aria-label="Promotions">{% for promotion in promo.promotions %}
 <p><strong>{{ promotion.title }}</strong> {{ promotion.text }}
 <small>Until {{ promotion.ends }}.</small></p>{% empty %}
@@ -1275,7 +1295,6 @@ PAGES["home.html"] = """{% extends "frame.html" %}
 <li>{{ book.title }} <span class="soft">by {{ book.author }}</span>,
 ${{ book.price|floatformat:2 }}</li>{% empty %}
 <li class="soft">No recommendations just now. {{ errors.recco }}</li>{% endfor %}</ul>
-{% endblock %}
 """
 
 
@@ -1335,11 +1354,7 @@ async def home_async(request):
 
 YEAR = "start_date=2016-01-02&end_date=2017-01-01"
 
-PAGES["rates.html"] = """{% extends "frame.html" %}
-{% block style %}svg { width: 100%; height: auto } polyline { fill: none;
-  stroke: var(--accent); stroke-width: 2 } circle { fill: var(--accent) }
-text { fill: currentColor; font-size: 14px }{% endblock %}
-{% block main %}
+PAGES["rates.html"] = """\
 <p>One {{ base }} in {{ symbol }}, from {{ start_date }} to {{ end_date }}: {{ days }} days,
 out of an answer with {{ currencies }} currencies.</p>
 <svg viewBox="0 0 800 260" role="img" aria-label="{{ symbol }} from {{ start_date }} to
@@ -1349,7 +1364,7 @@ out of an answer with {{ currencies }} currencies.</p>
 <text x="{{ mark.x }}" y="{{ mark.y }}" dx="{{ mark.dx }}" dy="{{ mark.dy }}"
 text-anchor="{{ mark.anchor }}">{{ mark.name }} {{ mark.value }}</text>{% endfor %}</svg>
 <form><label>Currency <input name="symbol" value="{{ symbol }}" size="4" maxlength="3"
-required></label> <button>Show</button></form>{% endblock %}
+required></label> <button>Show</button></form>
 """
 
 
@@ -1434,8 +1449,8 @@ async def rates_async(request):
 
 # --------------------------------------------------------------- Experiment: cars
 
-PAGES["cars.html"] = """{% extends "frame.html" %}
-{% block main %}{% if car %}<p role="status">Car {{ car }} was created.</p>{% endif %}
+PAGES["cars.html"] = """\
+{% if car %}<p role="status">Car {{ car }} was created.</p>{% endif %}
 {% if rows %}<p>{{ cars }} cars, read with {{ queries }} quer{{ queries|pluralize:"y,ies" }}.
 Read <a href="?n=50">50</a>, <a href="?n=500">500</a> or <a href="?n=1500">1,500</a>.</p>
 <table><thead><tr><th scope="col">Car</th><th scope="col">First store</th>
@@ -1448,7 +1463,7 @@ Read <a href="?n=50">50</a>, <a href="?n=500">500</a> or <a href="?n=1500">1,500
 {% if refusal %}<p class="bad" role="alert">{{ refusal }}</p><p>There are two ways out:
 await the asynchronous ORM, as <a href="/cars/async/">async</a> does, or call one
 synchronous function through <code>sync_to_async</code>, as
-<a href="/cars/sync_to_async/">sync_to_async</a> does.</p>{% endif %}{% endblock %}
+<a href="/cars/sync_to_async/">sync_to_async</a> does.</p>{% endif %}
 """
 
 #: The counter of a request's queries; a connection adds to the one it is called in.
@@ -1647,11 +1662,11 @@ async def finish(work):
 
 # ---------------------------------------------------------------- Experiment: cpu
 
-PAGES["cpu.html"] = """{% extends "frame.html" %}
-{% block main %}<p>The digest is <code>{{ digest }}</code>.</p>
+PAGES["cpu.html"] = """\
+<p>The digest is <code>{{ digest }}</code>.</p>
 <p>This is work, not waiting. One thread at a time runs Python, so threads take turns and
 gain nothing; on the event loop it would keep every visitor waiting. More processes help:
-<code>uvicorn app:application --workers 2</code>.</p>{% endblock %}
+<code>uvicorn app:application --workers 2</code>.</p>
 """
 #: About 4 ms each.
 PIECES = range(12)
@@ -1773,6 +1788,7 @@ aria-label="Files"><table><thead><tr><th scope="col">Name</th>
 <a href="/files/{{ variant }}/{{ file.name|urlencode:"" }}">{{ variant }}</a>{% endfor %}</td></tr>{% endfor %}</tbody>
 </table></div>{% else %}<p>Nothing has been uploaded yet.</p>{% endif %}
 <p><a href="/upload/async/">Upload a file</a></p>{% endblock %}
+{% block footer %}{% endblock %}
 """
 
 
@@ -1797,8 +1813,8 @@ def listing():
 
 def files_list(request):
     """What has been uploaded."""
-    extra = {"variants": offered("files")}
-    return represent(request, "files.html", {"files": listing()}, extra=extra)
+    data = {"files": listing()}
+    return represent(request, "files.html", data, variants=offered("files"))
 
 
 def upload_path(name):
@@ -1902,12 +1918,11 @@ async def files_async(request, name):
 
 # ------------------------------------------------------------- Experiment: upload
 
-PAGES["upload.html"] = """{% extends "frame.html" %}
-{% block main %}<form method="post" enctype="multipart/form-data">{% csrf_token %}
+PAGES["upload.html"] = """\
+<form method="post" enctype="multipart/form-data">{% csrf_token %}
 <p><label>File <input type="file" name="file" required></label></p>
 <button>Upload</button></form>
 <p>At most {{ limit|filesizeformat }}. <a href="/files/">What has been uploaded</a></p>
-{% endblock %}
 """
 
 
@@ -2067,6 +2082,7 @@ PAGES["index.html"] = """{% extends "frame.html" %}
 aria-label="source of {{ name }} {{ variant }}">source</a></small></li>{% endfor %}
 </ul></section>{% endfor %}
 <p><a href="/status/">Status of this server</a></p>{% endblock %}
+{% block footer %}{% endblock %}
 """
 
 
@@ -2499,21 +2515,39 @@ class LanesBusy(Exception):
 
 
 class Worker(threading.Thread):
-    """A thread that runs one job after the other, and keeps its database connections."""
+    """A thread that runs one call after the other, and keeps its database connections."""
 
     def __init__(self, number):
         super().__init__(name=f"lane-{number}", daemon=True)
-        self.jobs = SimpleQueue()
+        self.jobs, self.connected = SimpleQueue(), False
         self.start()
 
     def run(self):
         while job := self.jobs.get():
             job()
-            del job  # or a finished request would live on until the next one
+            del job  # or a finished request would live on until the next one comes
+
+    def call(self, future, function):
+        """Run a function for whoever awaits its future, unless nobody does any more."""
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            outcome, tell = function(), future.set_result
+        except BaseException as error:
+            outcome, tell = error, future.set_exception
+        self.connected = any(connections.all(initialized_only=True))
+        tell(outcome)
+
+
+def housekeeping():
+    """What Django does about connections and caches as a request begins and ends."""
+    reset_queries()
+    close_old_connections()
+    close_caches()
 
 
 class Lanes:
-    """A fixed number of worker threads, each lent to one request at a time."""
+    """A fixed number of workers, each lent to one request at a time."""
 
     def __init__(self, size):
         self.size, self.lock = size, threading.Lock()
@@ -2540,28 +2574,12 @@ class Lanes:
                 self.idle.append(worker)
 
     def close(self):
-        """Let every worker finish what it does, and end."""
+        """Let every worker end what it does, close its connections, and end."""
         for worker in self.workers:
             worker.jobs.put(connections.close_all)
             worker.jobs.put(None)
         for worker in self.workers:
             worker.join(1)
-
-
-def housekeeping():
-    """What Django does about connections and caches as a request begins and ends."""
-    reset_queries()
-    close_old_connections()
-    close_caches()
-
-
-def run_job(future, call):
-    """Run a call for whoever awaits its future, unless he has left."""
-    if future.set_running_or_notify_cancel():
-        try:
-            future.set_result(call())
-        except BaseException as error:
-            future.set_exception(error)
 
 
 class Lane(Executor):
@@ -2572,26 +2590,28 @@ class Lane(Executor):
     """
 
     def __init__(self, lanes):
-        self.lanes, self.worker, self.pending, self.timer = lanes, None, [], None
+        self.lanes, self.worker, self.waiting = lanes, None, []
+        self.last = self.timer = None
+        self.refused = False
 
-    def submit(self, call, /, *args, **kwargs):
-        future = Future()
-        job = functools.partial(
-            run_job, future, functools.partial(call, *args, **kwargs)
-        )
+    def submit(self, function, /, *args, **kwargs):
+        """Run a function on the request's worker. Its future may hold LanesBusy."""
+        self.last = future = Future()
+        call = future, functools.partial(function, *args, **kwargs)
         with self.lanes.lock:
-            if self.pending is None:
+            if self.refused:
                 future.set_exception(LanesBusy())
             elif self.worker:
-                self.worker.jobs.put(job)
+                self.worker.jobs.put(functools.partial(self.worker.call, *call))
             else:
-                self.pending.append((future, job))
-                if len(self.pending) == 1:
-                    self.queue_up()
+                self.waiting.append(call)
+                self.queue_up()
         return future
 
     def queue_up(self):
         """Board an idle worker, or wait for one as long as a page may take."""
+        if self.timer:
+            return
         if worker := self.lanes.lend(self):
             self.board(worker)
         else:
@@ -2599,29 +2619,34 @@ class Lane(Executor):
             self.timer = loop.call_later(DEADLINE, self.leave)
 
     def board(self, worker):
-        """Begin the waiting calls on a worker that is this request's from now on."""
+        """Have the calls made on a worker that is this request's from now on."""
         self.worker = worker
         worker.jobs.put(housekeeping)
-        for _, job in self.pending:
-            worker.jobs.put(job)
+        while self.waiting:
+            worker.jobs.put(functools.partial(worker.call, *self.waiting.pop(0)))
 
     def leave(self):
-        """Give up waiting: every call, and every later one, is told so."""
+        """Wait no longer: every call, and every later one, is refused."""
         with self.lanes.lock:
-            if self.worker or self.pending is None:
-                return
-            pending, self.pending = self.pending, None
-            self.lanes.waiting.pop(self, None)
-        for future, _ in pending:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(LanesBusy())
+            if self.worker is None:
+                self.refused = True
+                self.lanes.waiting.pop(self, None)
+                for future, _ in self.waiting:
+                    if not future.done():
+                        future.set_exception(LanesBusy())
 
     def release(self):
         """The request is over: once its last call has ended, the worker is free."""
         if self.timer:
             self.timer.cancel()
-        self.leave()
-        if self.worker:
+            self.leave()
+        if not self.worker:
+            return
+        # Calls are made in order: if the last one was made, none is still to come.
+        over = self.last.done() and not self.last.cancelled()
+        if over and not self.worker.connected:
+            self.lanes.take_back(self.worker)  # nothing to clean up: let it sleep
+        else:
             self.worker.jobs.put(housekeeping)
             self.worker.jobs.put(functools.partial(self.lanes.take_back, self.worker))
 
@@ -2665,6 +2690,7 @@ class Lab:
         for lines in Line.idle.values():
             while lines:
                 lines.pop().client.close()
+        shutil.rmtree(INCOMING, ignore_errors=True)
         self.started, self.upstream_url = False, None
 
 

@@ -113,13 +113,8 @@ def env_address(name):
         if not text:
             return None
         parts = urlsplit(text)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.port == 0
-        ):
-            raise ValueError(text)
-        if not text.isascii() or not text.isprintable() or re.search("[ ?#]", text):
+        web = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if not web or not re.fullmatch(r"[!-~]+", text) or re.search("[?#]", text):
             raise ValueError(text)
         return text
 
@@ -286,7 +281,7 @@ from django.http import (
 )
 from django.template.loader import render_to_string
 from django.urls import path, set_script_prefix
-from django.utils.cache import get_conditional_response
+from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.decorators import async_only_middleware
 from django.utils.html import escape
 from django.utils.http import content_disposition_header, http_date
@@ -470,12 +465,10 @@ def page(request, template, data, status=200, **extra):
     if calls is not None:
         footer += f" with {calls} upstream call{'s' if calls != 1 else ''}"
         footer += f" to {escape(data['source'])}"
-    html = frame(experiment, variant).replace(
-        GAPS["nonce"], getattr(request, "nonce", "")
-    )
+    html, nonce = frame(experiment, variant), getattr(request, "nonce", "")
+    html = html.replace(GAPS["nonce"], nonce).replace(GAPS["footer"], footer)
     main = render_to_string(template, data | extra, request)
-    html = html.replace(GAPS["footer"], footer).replace(GAPS["main"], main)
-    return HttpResponse(html, status=status)
+    return HttpResponse(html.replace(GAPS["main"], main), status=status)
 
 
 def error_page(request, status, sentence, **fields):
@@ -519,7 +512,10 @@ def server_error(request):
 
 
 #: What a file system says that is full, or that may not be written.
-STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+STORAGE_ERRORS = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM")
+}
 handler400, handler404, handler500 = bad_request, not_found, server_error
 
 POLICY = (
@@ -551,7 +547,7 @@ def dress(request, response):
     thread = getattr(request, "thread", threading.current_thread().name)
     headers["Server-Timing"] = f'total;dur={elapsed:.2f}, thread;desc="{thread}"'
     headers.setdefault("Cache-Control", "no-store")
-    headers["Vary"] = "Accept"
+    patch_vary_headers(response, ["Accept"])
     headers["Content-Security-Policy"] = POLICY.format(request.nonce)
     headers["X-Content-Type-Options"] = "nosniff"
     headers["X-Frame-Options"] = "DENY"

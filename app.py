@@ -34,6 +34,7 @@ import gc
 import hashlib
 import inspect
 import json
+import logging
 import math
 import mimetypes
 import os
@@ -2520,7 +2521,10 @@ class Worker(threading.Thread):
 
     def run(self):
         while job := self.jobs.get():
-            job()
+            try:
+                job()
+            except Exception:  # a connection that cannot be closed: the worker lives
+                logging.getLogger("django").exception("%s: housekeeping", self.name)
             del job  # or a finished request would live on until the next one comes
 
     def call(self, future, function):

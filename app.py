@@ -261,6 +261,7 @@ from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import reset_urlconf
 from django.core.management import execute_from_command_line
 from django.db import (
+    DatabaseError,
     InterfaceError,
     OperationalError,
     close_old_connections,
@@ -2663,11 +2664,19 @@ class Lab:
         with self.lock:
             if not self.started:
                 make_folders()
-                make_tables()
+                self.start_database()
                 put_template()
                 if not UPSTREAM_URL:
                     self.start_upstream()
                 self.started = True
+
+    def start_database(self):
+        """Make the tables. Raises StartError."""
+        try:
+            make_tables()
+        except DatabaseError as error:
+            what = str(error).partition("\n")[0]
+            raise StartError(f"The database cannot be used: {what}") from None
 
     def start_upstream(self):
         """Serve the upstream on a thread and an event loop of its own.
@@ -2795,7 +2804,7 @@ class Application(ASGIHandler):
     async def answer(self, request, receive, send):
         """Make the response and send it; None where the visitor leaves before."""
         response = None
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(None) as visit:
                 watch = asyncio.ensure_future(self.watch(receive, visit))
                 try:
@@ -2803,6 +2812,9 @@ class Application(ASGIHandler):
                     await self.send_response(response, send)
                 finally:
                     watch.cancel()
+        except TimeoutError:
+            if not visit.expired():
+                raise
         return response
 
     async def watch(self, receive, visit):
@@ -2813,13 +2825,12 @@ class Application(ASGIHandler):
 
     async def close_response(self, request, response):
         """Close what the response holds, on the lane if there may be work in that."""
-        plain = response and response._resource_closers == [request.close]
         if response is None:
             await signals.request_finished.asend(sender=type(self))
-        elif (
-            plain
-            and not signals.request_finished.receivers
-            and not hasattr(request, "_files")
+            return
+        plain = response._resource_closers == [request.close]
+        if plain and not (
+            hasattr(request, "_files") or signals.request_finished.receivers
         ):
             response.close()
         else:

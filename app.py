@@ -1367,19 +1367,16 @@ required></label> <button>Show</button></form>
 
 
 def read_rates(body):
-    """Base, dates in order, and each date's rates. Raises UpstreamError."""
+    """The base, and each date's rates in order of date. Raises UpstreamError."""
     data = decode(body)
-    rates, base = dig(data, "rates"), dig(data, "base")
+    base, rates = dig(data, "base"), dig(data, "rates")
     try:
-        dates = sorted(date.fromisoformat(day) and day for day in rates)
-        rates = {
-            day: {str(k): float(v) for k, v in rates[day].items()} for day in dates
-        }
-    except (TypeError, ValueError, AttributeError):
-        rates = None
-    if not rates or not isinstance(base, str):
+        dated = all(date.fromisoformat(day) and rates[day].keys() for day in rates)
+    except (TypeError, ValueError, AttributeError, LookupError):
+        dated = False
+    if not (dated and rates and isinstance(base, str)):
         raise UpstreamError("The service's answer has an unknown shape.")
-    return base, rates
+    return base, dict(sorted(rates.items()))
 
 
 def draw_line(series):
@@ -1407,7 +1404,8 @@ def rates_page(request, base, rates):
     """The year of one currency, drawn as a line."""
     dates, symbol = list(rates), request.GET.get("symbol", "USD").upper()
     currencies = set().union(*rates.values())
-    series = [day[symbol] for day in rates.values() if symbol in day]
+    series = [to_number(day.get(symbol)) for day in rates.values()]
+    series = [value for value in series if value is not None]
     if not series:
         return error_page(
             request, 400, "symbol is no currency in this answer.", field="symbol"

@@ -1371,10 +1371,11 @@ def read_rates(body):
     data = decode(body)
     base, rates = dig(data, "base"), dig(data, "rates")
     try:
-        dated = all(date.fromisoformat(day) and rates[day].keys() for day in rates)
-    except (TypeError, ValueError, AttributeError, LookupError):
-        dated = False
-    if not (dated and rates and isinstance(base, str)):
+        sound = all(date.fromisoformat(day) for day in rates)
+        sound = sound and all(isinstance(of_day, dict) for of_day in rates.values())
+    except (TypeError, ValueError, AttributeError):
+        sound = False
+    if not (sound and rates and isinstance(base, str)):
         raise UpstreamError("The service's answer has an unknown shape.")
     return base, dict(sorted(rates.items()))
 

@@ -387,7 +387,8 @@ h1 { margin: .5rem 0; font-size: 1.6rem; line-height: 1.2 }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0 }
 th, td { padding: .4rem .6rem; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+th small { font-weight: normal }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin: .5rem 0; padding: 0;
   list-style: none }
 nav [aria-current] { font-weight: bold; color: inherit; text-decoration: none }
@@ -396,7 +397,7 @@ pre, .panel { padding: .8rem; overflow-x: auto; background: var(--panel);
 svg { width: 100%; height: auto }
 polyline { fill: none; stroke: var(--accent); stroke-width: 2 }
 circle { fill: var(--accent) }
-text { fill: currentColor; font-size: 14px }
+text { fill: currentColor; font-size: 15px }
 {% block style %}{% endblock %}
 </style>
 </head>
@@ -466,7 +467,8 @@ def page(request, template, data, status=200, **extra):
     footer = f"Made in <strong>{load_time:.4f} s</strong>"
     if calls is not None:
         footer += f" with {calls} upstream call{'s' if calls != 1 else ''}"
-        footer += f" to {escape(data['source'])}"
+        where = data["source"].replace("embedded", "the embedded upstream")
+        footer += f" to {escape(where)}"
     html, nonce = frame(experiment, variant), getattr(request, "nonce", "")
     html = html.replace(GAPS["nonce"], nonce).replace(GAPS["footer"], footer)
     main = render_to_string(template, data | extra, request)
@@ -1061,8 +1063,8 @@ PAGES["rivers.html"] = """\
 <p>The Yellowstone River at six gauges, upstream to downstream.
 {% if streamed %}The rows stand in the order in which they arrived.{% endif %}</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Readings"><table>
-<thead><tr><th scope="col">Gauge</th><th scope="col">Discharge</th>
-<th scope="col">Gage height</th><th scope="col">Remarks</th></tr></thead>
+<thead><tr><th scope="col">Gauge</th><th scope="col" class="number">Discharge</th>
+<th scope="col" class="number">Gage height</th><th scope="col">Remarks</th></tr></thead>
 <tbody>{{ rows }}</tbody></table></div>
 """
 PAGES["reading.html"] = """
@@ -1355,7 +1357,7 @@ YEAR = "start_date=2016-01-02&end_date=2017-01-01"
 PAGES["rates.html"] = """\
 <p>One {{ base }} in {{ symbol }}, from {{ start_date }} to {{ end_date }}: {{ days }} days,
 out of an answer with {{ currencies }} currencies.</p>
-<svg viewBox="0 0 800 260" role="img" aria-label="{{ symbol }} from {{ start_date }} to
+<svg viewBox="0 0 480 240" role="img" aria-label="{{ symbol }} from {{ start_date }} to
 {{ end_date }}: lowest {{ marks.0.value }}, highest {{ marks.1.value }}, last
 {{ marks.2.value }}"><polyline points="{{ points }}"/>
 {% for mark in marks %}<circle cx="{{ mark.x }}" cy="{{ mark.y }}" r="4"/>
@@ -1381,15 +1383,15 @@ def read_rates(body):
 
 
 def draw_line(series):
-    """A line's points in a box of 800 by 260, and its marks: lowest, highest, last."""
+    """A line's points in a box of 480 by 240, and its marks: lowest, highest, last."""
     low, high = min(series), max(series)
-    scale = 180 / (high - low or 1)
-    step = 760 / max(1, len(series) - 1)
-    spots = [(20 + i * step, 220 - (v - low) * scale) for i, v in enumerate(series)]
+    scale = 160 / (high - low or 1)
+    step = 440 / max(1, len(series) - 1)
+    spots = [(20 + i * step, 200 - (v - low) * scale) for i, v in enumerate(series)]
 
     def mark(name, index, dy):
         x, y = spots[index]
-        anchor = "start" if x < 200 else "end" if x > 600 else "middle"
+        anchor = "start" if x < 120 else "end" if x > 360 else "middle"
         place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "dy": dy, "anchor": anchor}
         return place | {"name": name, "value": f"{series[index]:.6g}"}
 
@@ -2065,31 +2067,389 @@ def first_line(view):
     return inspect.getdoc(getattr(view, "view_class", view)).partition("\n")[0]
 
 
-PAGES["index.html"] = """{% extends "frame.html" %}
+#: What a race shows: the job, why its times are what they are, and what to choose when.
+#: The page puts the visitor's own numbers behind each {variant}.
+Note = namedtuple("Note", "job why choose", defaults=("", ""))
+NOTES = {
+    "hello": Note(
+        "The smallest page.",
+        "Nothing is waited for. {sync} hops to a worker thread and back, {async} stays "
+        "on the event loop: what differs is that hop.",
+        "Whichever the rest of the view needs. Neither makes a page fast that has "
+        "nothing to wait for.",
+    ),
+    "rivers": Note(
+        "Six gauges of the Yellowstone River, one call for each.",
+        "{sync} waits for each call in turn, {threaded} for a few at a time, {async} "
+        "for all at once, so for the slowest of them. {sync_to_async} has one thread "
+        "and waits in turn again. {batched} asks only once.",
+        "One batched call where the service takes it. Async where a page makes several "
+        "calls or many visitors wait; threads where the library is synchronous; sync "
+        "where there is one call and few visitors.",
+    ),
+    "home": Note(
+        "A bookshop's front page out of two services.",
+        "{sync} and {sequential} wait for one service and then for the other, {async} "
+        "for both at once. It is gather that saves the time: await alone saves none.",
+        "Async where calls do not need each other's answers. Where they do, sync is as "
+        "fast and simpler.",
+    ),
+    "rates": Note(
+        "A year of exchange rates out of one big answer.",
+        "Both wait for the same one call, and parse the same answer: {sync}, {async}.",
+        "Sync, for one visitor. Async where many wait at the same time, for it holds "
+        "no thread meanwhile; the race on the command line shows that.",
+    ),
+    "cars": Note(
+        "Cars with their stores and parts, out of the database.",
+        "The asynchronous ORM is the synchronous one on a thread, with a hop for each "
+        "call. {sync} needs none, {async} one for each call, {sync_to_async} one for "
+        "all of them. {prefetched} makes fewer queries.",
+        "Sync for work on the database, and fewer queries before anything else. In an "
+        "async view put the whole of it behind one sync_to_async.",
+    ),
+    "cpu": Note(
+        "Pure computation.",
+        "One thread of Python computes at a time, so threads share what one of them "
+        "would have alone: {sync}, {threaded}. On the event loop, it would keep "
+        "everybody else waiting.",
+        "Sync. What makes computation faster is processes, not threads and not async.",
+    ),
+    "certificate": Note(
+        "A PDF out of a template file, stamped with the time.",
+        "A small file is read sooner than a thread is asked to read it: {sync} reads it "
+        "where it is, {async} sends for it.",
+        "Sync, or what the rest of the view needs.",
+    ),
+    "files": Note(
+        "An uploaded file back. The largest there is takes part in the race.",
+        "{sync} hands Django a file, {async} a generator that reads it chunk by chunk. "
+        "Each chunk is a trip to a thread.",
+        "Async under ASGI, where Django takes a synchronous file into memory whole. "
+        "For files that need no permission, the web server in front.",
+    ),
+    "upload": Note(
+        "A form that stores one file. It is not raced: it would fill disks."
+    ),
+}
+#: Experiments that a GET cannot race.
+UNRACED = {"upload"}
+
+PAGES["index.html"] = r"""{% extends "frame.html" %}
 {% block title %}Synchronous, threaded or asynchronous?{% endblock %}
+{% block style %}
+html { scroll-padding-top: 6.5rem }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
+button, input { padding: .35rem .8rem; font: inherit; color: inherit;
+  background: var(--paper); border: 1px solid var(--soft); border-radius: .4rem }
+button { color: var(--accent); border-color: currentcolor; cursor: pointer }
+button:hover { background: var(--panel) }
+button:disabled { opacity: .5; cursor: default }
+.stops { --accent: var(--bad) }
+.start { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap;
+  gap: .5rem 1rem; align-items: center; padding: .6rem 0; background: var(--paper);
+  border-bottom: 1px solid var(--line) }
+.start button { color: var(--paper); background: var(--accent) }
+.start input { width: 4.5rem; margin-left: .4rem }
+.start p { margin: 0; font-variant-numeric: tabular-nums }
+.start .told { position: absolute; clip-path: inset(50%) }
+.start[hidden], p:empty, .verdict:empty { display: none }
+section { margin: 2.5rem 0 }
+.title { display: flex; flex-wrap: wrap; gap: .4rem 1rem; align-items: center }
+.title div { flex: 1 1 16rem }
+h2, .title p, .remark { margin: 0 }
+.variants { margin: .8rem 0; padding: 0; list-style: none }
+.variants li { display: grid; grid-template-columns: 10.5rem minmax(0, 1fr) 9rem;
+  gap: .2rem 1rem; padding: .5rem 0; border-top: 1px solid var(--line) }
+summary { cursor: pointer }
+summary small { text-decoration: underline }
+details p { margin: .5rem 0 }
+.variants pre { max-height: 30rem; font-size: .85rem }
+.variants div > small { display: block; white-space: nowrap }
+.name { grid-row: 1 / 3 }
+.value { grid-area: 1 / 3 / 3; text-align: right; font-variant-numeric: tabular-nums }
+.fastest { --accent: var(--good) }
+.fastest .name small, .fastest b { color: var(--good) }
+.track { position: relative; grid-column: 2; height: .6rem; overflow: hidden;
+  border-radius: .15rem; forced-color-adjust: none }
+.raced .track { background: var(--panel) }
+.track i { position: absolute; inset: 0; background: var(--accent); opacity: .55;
+  transform: scaleX(0); transform-origin: left; transition: transform .25s }
+.track i + i { inset: .2rem 0; opacity: 1 }
+.remark { grid-column: 2 / -1; color: var(--bad) }
+.verdict { margin-bottom: .8rem; border-left: .25rem solid var(--accent) }
+.verdict p { margin: 0 0 .5rem }
+.verdict p:last-child { margin: 0 }
+.results th + th { text-align: right }
+@media (max-width: 40rem) {
+  .variants li { grid-template-columns: minmax(0, 1fr) auto }
+  .variants details, .track, .remark { grid-column: 1 / -1 }
+  .name { grid-row: 1 }
+  .value { grid-area: 1 / 2 } }
+@media (prefers-reduced-motion: reduce) { .track i { transition: none } }
+{% endblock %}
 {% block header %}<header><h1>Synchronous, threaded or asynchronous?</h1>
-<p>Each experiment does one job in several ways. Look at them, and at their sources.</p>
-</header>{% endblock %}
-{% block main %}{% for name, experiment in experiments.items %}
-<section id="{{ name }}" aria-labelledby="{{ name }}-title">
-<h2 id="{{ name }}-title">{{ name }}</h2>
-<ul>{% for variant, line in experiment.variants.items %}
-<li><a href="/{{ name }}/{{ variant }}/">{{ variant }}</a>: {{ line }}
-<small><a href="/source/{{ name }}/{{ variant }}/"
-aria-label="source of {{ name }} {{ variant }}">source</a></small></li>{% endfor %}
-</ul></section>{% endfor %}
-<p><a href="/status/">Status of this server</a></p>{% endblock %}
+<p>Each experiment does one job in several ways that give the same answer. Race them from
+this page, read their sources, and see what your own numbers say.</p>
+<nav aria-label="Experiments"><ul>{% for name in experiments %}
+<li><a href="#{{ name }}">{{ name }}</a></li>{% endfor %}
+<li><a href="/status/">status of this server</a></li></ul></nav></header>{% endblock %}
+{% block main %}
+<form class="start" hidden>
+<label>Runs<input type="number" min="1" max="50" value="5" required autocomplete="off"></label>
+<button>Race all</button>
+<p id="progress"></p><p class="told" role="status"></p></form>
+{% for name, experiment in shown.items %}
+<section id="{{ name }}" aria-labelledby="{{ name }}-title"
+data-why="{{ experiment.note.why }}" data-choose="{{ experiment.note.choose }}">
+<div class="title"><div><h2 id="{{ name }}-title">{{ name }}</h2>
+<p class="soft">{{ experiment.note.job }}</p></div>
+{% if experiment.raced %}<button type="button" hidden>Race {{ name }}</button>{% endif %}</div>
+<ul class="variants" role="list">{% for variant, line in experiment.variants.items %}
+<li data-variant="{{ variant }}">
+<div class="name"><a href="/{{ name }}/{{ variant }}/">{{ variant }}</a>
+<small class="mark"></small></div>
+<details><summary>{{ line }} <small>source</small></summary>
+<p><a href="/source/{{ name }}/{{ variant }}/">{{ name }} {{ variant }} as plain text</a></p></details>
+<div class="value"></div><div class="track" aria-hidden="true"><i></i><i></i></div>
+<p class="remark"></p></li>{% endfor %}</ul>
+{% if experiment.raced %}<div class="panel verdict" role="status"></div>
+<details class="results" open hidden><summary>The results as a table</summary>
+<div class="scroll" tabindex="0" role="region" aria-label="Results of {{ name }}"><table>
+<thead><tr><th scope="col">Variant</th><th scope="col">Runs</th><th scope="col">Median</th>
+<th scope="col">Fastest</th><th scope="col">Slowest</th><th scope="col">Against sync</th>
+<th scope="col">Ran on</th></tr></thead><tbody></tbody></table></div></details>{% endif %}
+</section>{% endfor %}
+<script type="module" nonce="{{ nonce }}">
+const find = (selector, place = document) => place.querySelector(selector);
+const all = (selector, place = document) => [...place.querySelectorAll(selector)];
+const make = (tag, text = "", more = {}) =>
+  Object.assign(document.createElement(tag), {textContent: text}, more);
+const fill = (element, ...parts) => (element.replaceChildren(...parts), element);
+const ms = value => `${value.toLocaleString("en", value < 99.95
+  ? {minimumFractionDigits: 1, maximumFractionDigits: 1} : {maximumFractionDigits: 0})} ms`;
+const ratio = (slow, fast) => (slow / fast).toFixed(slow < fast ? 2 : 1);
+const form = find("form"), runs = find("input"), told = find(".told");
+const asJson = {cache: "no-store", headers: {Accept: "application/json"}};
+let course = null;  // the AbortController of the race that is on
+
+class Runner {
+  constructor(row, file) {
+    Object.assign(this, {row, name: row.dataset.variant, times: [], failed: 0, why: ""});
+    this.url = find("a", row).href + file;
+    this.draw();
+  }
+  get median() {
+    const n = this.times.length;
+    return (this.times[(n - 1) >> 1] + this.times[n >> 1]) / 2;
+  }
+  get runs() { return this.times.length + this.failed; }
+  async ask(signal) {  // the time of an answer, if it is one, and what it says went wrong
+    await painted();
+    performance.clearResourceTimings();
+    const begun = performance.now();
+    const response = await fetch(this.url, {signal, ...asJson});
+    const body = await response.arrayBuffer(), elapsed = performance.now() - begun;
+    // What the network took, without the browser's own way there and back.
+    const net = performance.getEntriesByName(this.url)[0];
+    const time = net?.requestStart ? net.responseEnd - net.requestStart : elapsed;
+    const type = response.headers.get("Content-Type") ?? "";
+    const text = type.includes("json") ? new TextDecoder().decode(body) : "";
+    const [, what, number] = /"(?:upstream_)?(calls|queries)": ?(\d+)/.exec(text) ?? [];
+    const [, said] = /"errors?": ?(?:{"\w+": ?)?("(?:[^"\\]|\\.)*")/.exec(text) ?? [];
+    this.thread = /desc="(.*?)"/.exec(response.headers.get("Server-Timing"))?.[1];
+    this.cost = what ? `${what}: ${number}` : this.thread && `on ${this.thread}`;
+    const why = JSON.parse(said ?? '""');
+    const lost = type.includes("ndjson")  // its 200 was sent before it knew
+      && text.trim().split("\n").every(line => line.includes('"error": "'));
+    return response.ok && !lost ? {time, why}
+      : {why: `${response.status}, ${why || response.statusText}`};
+  }
+  async run(signal) {
+    const {time, why} = await this.ask(signal).catch(() => ({why: "no answer"}));
+    signal.throwIfAborted();
+    this.why = why || this.why;
+    if (time) this.times.push(time), this.times.sort((a, b) => a - b);
+    else this.failed++;
+  }
+  draw(scale = 1, best = null) {
+    const {row, times, failed, why, median} = this;
+    const low = times[0] ?? 0, high = times.at(-1) ?? 0, [bar, range] = all("i", row);
+    bar.style.transform = `scaleX(${(median || 0) / scale})`;
+    range.style.transform = `translateX(${100 * low / scale}%) scaleX(${(high - low) / scale})`;
+    find(".value", row).replaceChildren(...high ? [make("b", ms(median)),
+      make("small", `${ms(low).slice(0, -3)} to ${ms(high)}`)] : []);
+    find(".remark", row).textContent = failed ? `${failed} of ${this.runs} failed: ${why}`
+      : why && `Answered, but: ${why}`;
+    find(".mark", row).textContent = this == best ? "fastest" : "";
+    row.classList.toggle("fastest", this == best);
+  }
+  toString() {
+    return this.times.length ? `${this.name} (${ms(this.median)}, ${this.cost})` : this.name;
+  }
+}
+
+const painted = () => Promise.race([  // a rest, for drawing would slow a fast answer down
+  new Promise(done => requestAnimationFrame(() => setTimeout(done, 40))),
+  new Promise(done => setTimeout(done, 150))]);  // a hidden page has no frames
+const ranked = heat => heat.filter(one => one.times.length && !one.failed)
+  .sort((one, other) => one.median - other.median);
+const slower = (one, best) => one.median > 1.1 * best.median
+  && (one.times[0] > best.median || one.median > best.times.at(-1));
+
+function draw(heat) {
+  const timed = heat.filter(one => one.times.length);
+  const top = Math.max(...timed.map(one => one.times.at(-1)));
+  const scale = Math.min(top, 2 * Math.max(...timed.map(one => one.median)));
+  const best = heat.every(one => one.runs) ? ranked(heat)[0] : null;
+  heat.forEach(one => one.draw(scale, best));
+}
+
+function outcome(heat) {
+  const good = ranked(heat), best = good[0], last = good.at(-1);
+  if (!heat.every(one => one.runs)) return "Stopped before every variant had a run.";
+  if (!best) return "No variant came through without a failure.";
+  const sync = good.find(one => one.name == "sync"), time = ms(best.median);
+  const behind = good.filter(one => slower(one, best));
+  const level = good.filter(one => one != best && !behind.includes(one));
+  if (good.length == 1) return `Only ${best.name} came through without a failure: ${time}.`;
+  if (!behind.length) return `Nothing differs beyond the noise: ${time} to ${
+    ms(last.median)}. Speed does not decide here.`;
+  if (sync && !behind.includes(sync)) return `sync is as fast as any: ${ms(sync.median)}. ${
+    behind.map(one => `${one.name} takes ${ratio(one.median, sync.median)} times as long`)
+      .join(", ")}.`;
+  const gain = sync ? `${ratio(sync.median, best.median)} times as fast as sync (${
+    ms(sync.median)}), which saves ${ms(sync.median - best.median)} a page`
+    : `${last.name} takes ${ratio(last.median, best.median)} times as long`;
+  return `${best.name} is the fastest: ${time}, ${gain}.` + (level.length
+    ? ` As fast within the noise: ${level.map(one => one.name).join(", ")}.` : "");
+}
+
+function conclude(section, heat) {
+  const told = note => note.replace(/{(\w+)}/g, (_, name) =>
+    heat.find(one => one.name == name) ?? name);
+  const {why, choose} = section.dataset, sync = heat.find(one => one.name == "sync");
+  const odd = heat.filter(one => one.why).map(one => one.name).join(", ");
+  const lines = [["Result:", outcome(heat)], ["Errors:", odd && `${odd}. Compare with care.`],
+    ["Why:", why], ["Choose:", choose]];
+  find(".verdict", section).replaceChildren(...lines.filter(([, text]) => text).map(
+    ([title, text]) => fill(make("p"), make("strong", title), ` ${told(text)}`)));
+  find("tbody", section).replaceChildren(...heat.map(one => {
+    const times = [one.median, one.times[0], one.times.at(-1)];
+    const cells = [one.runs + (one.failed ? `, ${one.failed} failed` : ""),
+      ...times.map(time => time ? ms(time) : "–"),
+      sync?.median / one.median ? `${ratio(sync.median, one.median)} × as fast` : "–",
+      one.thread ?? "–"];
+    return fill(make("tr"), make("th", one.name, {scope: "row"}),
+      ...cells.map(text => make("td", text, {className: "number"})));
+  }));
+  find(".results", section).hidden = false;
+}
+
+async function enter(section) {
+  let file = "";
+  if (section.id == "files") {
+    const {files = []} = await (await fetch("/files/", asJson)).json().catch(() => ({}));
+    if (!files.length) {
+      const link = make("a", "Upload one.", {href: "/upload/async/"});
+      find(".verdict", section).replaceChildren("There is no file to race on. ", link);
+      return [section, []];
+    }
+    file = encodeURIComponent(files.reduce((a, b) => b.size > a.size ? b : a).name);
+  }
+  return [section, all(".variants li", section).map(row => new Runner(row, file))];
+}
+
+function offer(pressed) {  // while a race is on, its button stops it; so does the first
+  for (const button of races) {
+    const stops = pressed && [pressed, races[0]].includes(button);
+    button.textContent = stops ? "Stop" : button.dataset.label;
+    button.classList.toggle("stops", Boolean(stops));
+    button.disabled = pressed && !stops;
+  }
+  runs.readOnly = Boolean(pressed);
+}
+
+async function run(section, heat, times, signal, step) {
+  section.classList.add("raced");
+  find(".verdict", section).replaceChildren();
+  try {
+    for (const one of heat) await one.ask(signal).catch(() => signal.throwIfAborted());
+    for (let left = times; left; left--) {
+      for (const one of heat) {
+        await one.run(signal);
+        draw(heat);
+        step();
+      }
+      told.textContent = find("#progress").textContent;
+    }
+  } finally { conclude(section, heat); }
+}
+
+async function race(pressed, sections) {
+  if (course) return course.abort();
+  if (!form.reportValidity()) return;
+  const {signal} = course = new AbortController(), times = runs.valueAsNumber;
+  const say = text => find("#progress").textContent = text;
+  let done = 0, total = 0;
+  offer(pressed);
+  try {
+    const heats = await Promise.all(sections.map(enter));
+    total = times * heats.flatMap(([, heat]) => heat).length;
+    for (const [section, heat] of heats.filter(([, heat]) => heat.length)) {
+      told.textContent = say(`${section.id}: warming up`);
+      await run(section, heat, times, signal,
+        () => say(`${section.id}: ${++done} of ${total}`));
+    }
+  } catch (error) { if (!signal.aborted) throw error; } finally {
+    told.textContent = say(`${done < total ? "Stopped at" : "Done:"} ${done} of ${total}`);
+    offer(course = null);
+  }
+}
+
+async function unfold({target: details}) {
+  const link = details.open && find("summary + p a", details);
+  if (!link || find("pre", details)) return;
+  const code = make("pre", "…", {tabIndex: 0, role: "region", ariaLabel: link.textContent});
+  const copy = make("button", "Copy", {type: "button"});
+  copy.onclick = async () => {
+    getSelection().selectAllChildren(code);
+    await navigator.clipboard?.writeText(code.textContent);
+    told.textContent = copy.textContent = navigator.clipboard ? "Copied" : "Selected";
+  };
+  link.after(" ", copy);
+  details.append(code);
+  const answer = await fetch(link.href).catch(() => null);
+  code.textContent = answer?.ok ? await answer.text() : "The source did not come.";
+}
+
+const races = all("button"), raced = all("section:has(button)");
+for (const button of races) {
+  button.dataset.label = button.textContent;
+  button.hidden = false;
+}
+form.hidden = false;
+form.onsubmit = event => { event.preventDefault(); race(races[0], raced); };
+for (const section of raced)
+  find("button", section).onclick = event => race(event.target, [section]);
+document.onkeydown = event => { if (event.key == "Escape") course?.abort(); };
+document.addEventListener("toggle", unfold, true);
+</script>{% endblock %}
 {% block footer %}{% endblock %}
 """
 
 
 async def index(request):
-    """What there is."""
+    """What there is, and the race."""
     experiments = {
         name: {"variants": {k: first_line(v) for k, v in offered(name).items()}}
         for name in EXPERIMENTS
     }
-    return represent(request, "index.html", {"experiments": experiments})
+    shown = {
+        name: found | {"note": NOTES.get(name), "raced": name not in UNRACED}
+        for name, found in experiments.items()
+    }
+    return represent(request, "index.html", {"experiments": experiments}, shown=shown)
 
 
 async def show_source(request, experiment, variant):

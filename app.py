@@ -3168,7 +3168,8 @@ class Application(ASGIHandler):
                 watch = asyncio.ensure_future(self.watch(receive, visit))
                 try:
                     response = await self.run_get_response(request)
-                    await self.send_response(response, send)
+                    sender = yielding(send) if response.streaming else send
+                    await self.send_response(response, sender)
                 finally:
                     watch.cancel()
         except TimeoutError:
@@ -3241,6 +3242,20 @@ class Application(ASGIHandler):
         await receive()
         await self.shutdown()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def yielding(send):
+    """Let the event loop turn after each chunk.
+
+    uvicorn takes what is sent to a visitor who has left, at once and for ever: a stream
+    that awaits nothing else would never notice, and nobody else would be served.
+    """
+
+    async def send_and_yield(message):
+        await send(message)
+        await asyncio.sleep(0)
+
+    return send_and_yield
 
 
 async def read_body(scope, receive):

@@ -27,6 +27,7 @@ are embedded, and are asked over real sockets.
 
 # ------------------------------------------------------------------------ Imports
 
+import argparse
 import asyncio
 import errno
 import functools
@@ -44,6 +45,8 @@ import secrets
 import shutil
 import socket
 import stat
+import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -52,16 +55,18 @@ import uuid
 import weakref
 from collections import defaultdict, namedtuple
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import aclosing, closing, contextmanager, suppress
+from contextlib import aclosing, closing, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from inspect import iscoroutinefunction
 from io import BytesIO
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from queue import SimpleQueue
-from tempfile import SpooledTemporaryFile
+from signal import SIG_IGN, SIGINT, SIGTERM, default_int_handler, raise_signal
+from signal import signal as on_signal
+from tempfile import SpooledTemporaryFile, TemporaryDirectory
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from zoneinfo import ZoneInfo
@@ -3319,12 +3324,343 @@ stock = get_asgi_application()
 
 # --------------------------------------------------------------- The command line
 
+#: Seconds until a server must be up, and until a request of the race has failed.
+STARTUP, PATIENCE = 30, DEADLINE + 10
+#: What a race tells of the stack, from /status/.
+STACK = ["python", "django", "uvicorn", "event_loop", "http_parser", "http_client"]
+STACK += ["database"]
+#: What comes of asking something that is not the lab, or is not well.
+MISHAPS = (aiohttp.ClientError, OSError, LookupError, TypeError, ValueError)
+#: The form that `--post` sends.
+CAR = {"engine": "V8 engine", "name": "Maker", "location": "Store"}
+
+
+class RaceError(Exception):
+    """What keeps a race from being run, in one line."""
+
+
+class RaceParser(argparse.ArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def error(self, message):
+        self.exit(2, f"{message}\n")
+
+
+def whole_number(text):
+    """A number from 1 to 999999."""
+    if not re.fullmatch("[1-9][0-9]{0,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up.")
+    return int(text)
+
+
+def race_options(arguments):
+    """What the command line asks for. One that makes no sense ends the program."""
+    parser = RaceParser("app.py race", description="Race the variants of experiments.")
+    add = parser.add_argument
+    add("experiments", nargs="*", metavar="EXPERIMENT", help="e.g. rivers, cars?n=1500")
+    add("--runs", type=whole_number, default=5, help="requests of a user to a variant")
+    add("--users", type=whole_number, default=1, help="how many ask at once")
+    add("--post", action="store_true", help="race the POST of cars")
+    add("--url", help="race a server that runs already, at this address")
+    add("--json", action="store_true", help="print JSON and nothing else")
+    options = parser.parse_intermixed_args(arguments)
+    options.experiments = options.experiments or ["cars"] * options.post
+    able = ["cars"] if options.post else [x for x in EXPERIMENTS if x not in UNRACED]
+    for text in options.experiments:
+        if text.partition("?")[0] not in able:
+            parser.error(f"{text!r} cannot be raced so; give any of {', '.join(able)}.")
+    return options
+
+
+@contextmanager
+def serving(target, folder, **variables):
+    """The address of a uvicorn in a process of its own, which ends with the block."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+    here, log = str(Path(__file__).resolve().parent), Path(folder, f"{address[1]}.log")
+    command = [sys.executable, "-m", "uvicorn", target, "--app-dir", here]
+    command += [f"--port={address[1]}", "--workers=1", "--lifespan=on"]
+    command += ["--log-level=warning", "--no-access-log", "--no-use-colors"]
+    command += ["--timeout-graceful-shutdown=1"]
+    variables |= {"DATA_DIR": folder, "ALLOWED_HOSTS": "127.0.0.1"}
+    with log.open("w") as out:
+        env = os.environ | variables
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+    try:
+        wait_for(process, address, log)
+        yield f"http://127.0.0.1:{address[1]}"
+    finally:
+        on_signal(SIGINT, SIG_IGN)  # a second Ctrl-C would leave the process behind
+        stop(process)
+
+
+def wait_for(process, address, log):
+    """Return once it listens, as uvicorn does when all is ready. Raises RaceError."""
+    ends = time.monotonic() + STARTUP
+    while process.poll() is None and time.monotonic() < ends:
+        with suppress(OSError), socket.create_connection(address):
+            return
+        time.sleep(0.02)
+    told = log.read_text(errors="replace").replace("ERROR:", "").splitlines()
+    told = [line.strip() for line in told if "Application startup" not in line]
+    raise RaceError(f"The server did not start: {' '.join(told[-1:])}")
+
+
+def stop(process):
+    """End a process, and kill it where it does not heed."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+    process.kill()
+    process.wait()
+
+
+@contextmanager
+def own_server():
+    """The address of a lab of the race's own, with its own folder and upstream."""
+    with TemporaryDirectory(prefix="race-") as folder:
+        Path(folder, "uploads").mkdir()
+        with Path(folder, "uploads", "64-MB.bin").open("wb") as file:
+            file.truncate(64 * 2**20)
+        started = serving("app:upstream", folder)
+        with nullcontext(UPSTREAM_URL) if UPSTREAM_URL else started as url:
+            with serving("app:application", folder, UPSTREAM_URL=url) as base:
+                yield base
+
+
+class Entrant:
+    """One variant in the race: what it is asked, and what came of it."""
+
+    def __init__(self, experiment, variant, request):
+        self.experiment, self.variant, self.request = experiment, variant, request
+        self.times, self.errors, self.runs, self.seconds = [], [], 0, 0
+
+    def add(self, outcomes, seconds):
+        """Take in a run of all users, which took so many seconds together."""
+        self.times += [x for x in outcomes if not isinstance(x, str)]
+        self.errors += [x for x in outcomes if isinstance(x, str)]
+        self.runs, self.seconds = self.runs + 1, self.seconds + seconds
+
+    def median(self):
+        """The median of the times, in seconds; None where no request succeeded."""
+        return statistics.median(self.times) if self.times else None
+
+    def result(self, users, rival):
+        """What came of it, beside the median of its rival, which is `sync`."""
+        times, median = sorted(self.times), self.median()
+        return {
+            "experiment": self.experiment,
+            "variant": self.variant,
+            "runs": self.runs,
+            "users": users,
+            "median_s": median,
+            "p95_s": times[math.ceil(0.95 * len(times)) - 1] if times else None,
+            "requests_per_s": len(times) / self.seconds,
+            "failed": len(self.errors),
+            "speedup": rival / median if rival and median else None,
+        }
+
+
+class Race:
+    """Variants that are asked in turn, again and again, by many users at once."""
+
+    def __init__(self, options):
+        self.options, self.entrants = options, []
+        self.stack, self.threads, self.memory = {}, 0, 0
+
+    async def run(self, base):
+        """Let the variants of the lab at this address race. Raises RaceError."""
+        self.base = base.rstrip("/")
+        async with aiohttp.ClientSession(
+            # A server hangs up on who is silent for long: do not meet it at that.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(PATIENCE),
+            headers={"Accept": "application/json"},
+        ) as self.session:
+            try:
+                await self.enter()
+            except MISHAPS:
+                raise RaceError(f"{base!r} does not answer as the lab does.") from None
+            watch = asyncio.create_task(self.watch())
+            try:
+                await self.go()
+            finally:
+                watch.cancel()
+                tell("")
+
+    async def enter(self):
+        """Enter the variants that the lab lists."""
+        status = await self.sample()
+        self.stack = {key: dig(status, key) for key in STACK}
+        self.stack["processors"] = os.cpu_count()
+        listed = (await self.get("/"))["experiments"]
+        request = await self.form() if self.options.post else {"method": "GET"}
+        every = [name for name in listed if name not in UNRACED]
+        for text in self.options.experiments or every:
+            name, _, query = text.partition("?")
+            file = await self.largest_file() if name == "files" else ""
+            for variant in listed[name]["variants"] if file is not None else ():
+                if request["method"] in methods(dig(EXPERIMENTS, name, variant)):
+                    url = f"{self.base}/{name}/{variant}/{file}?{query}"
+                    self.entrants.append(Entrant(text, variant, request | {"url": url}))
+        if not self.entrants:
+            raise RaceError(f"{self.base} has nothing to race.")
+
+    async def get(self, address):
+        """The JSON that the lab has at an address."""
+        limit = aiohttp.ClientTimeout(5)
+        async with self.session.get(self.base + address, timeout=limit) as answer:
+            return await answer.json()
+
+    async def largest_file(self):
+        """The name of the largest file, as an address has it; None where none is."""
+        files = (await self.get("/files/"))["files"]
+        if files:
+            return quote(max(files, key=lambda file: file["size"])["name"], safe="")
+        if self.options.experiments:
+            raise RaceError("There is no file to race with: upload one.")
+        return None
+
+    async def form(self):
+        """What makes a request a POST of `cars`: the form and its token."""
+        url = f"{self.base}/cars/sync/"
+        async with self.session.get(url) as answer:
+            token = answer.cookies["csrftoken"].value
+        headers = {"X-CSRFToken": token, "Cookie": f"csrftoken={token}", "Referer": url}
+        return {"method": "POST", "data": CAR, "headers": headers}
+
+    async def sample(self):
+        """What /status/ says; threads and memory at their highest are kept."""
+        status = await self.get("/status/")
+        self.threads = max(self.threads, dig(status, "threads") or 0)
+        self.memory = max(self.memory, dig(status, "rss_bytes") or 0)
+        return status
+
+    async def watch(self):
+        """Take samples, seldom enough not to weigh on what is measured."""
+        while True:
+            await asyncio.sleep(0.1)
+            with suppress(*MISHAPS):
+                await self.sample()
+
+    async def go(self):
+        """A warm-up, then the runs, each of all variants: so a drift hits all alike."""
+        turns = list(product(range(self.options.runs + 1), self.entrants))
+        for number, (run, entrant) in enumerate(turns, 1):
+            tell(f"{number} of {len(turns)}: {entrant.experiment} {entrant.variant}")
+            started = time.perf_counter()
+            users = [self.ask(entrant.request) for _ in range(self.options.users)]
+            outcomes = await asyncio.gather(*users)
+            if run:
+                entrant.add(outcomes, time.perf_counter() - started)
+
+    async def ask(self, request):
+        """Seconds from a request's sending to its answer's last byte, or what failed."""
+        started = time.perf_counter()
+        try:
+            async with self.session.request(**request, allow_redirects=False) as answer:
+                async for _ in answer.content.iter_any():
+                    pass
+        except MISHAPS as error:
+            return str(error) or f"no answer in {PATIENCE:g} seconds"
+        seconds = time.perf_counter() - started
+        fine = answer.status == (201 if self.options.post else 200)
+        return seconds if fine else f"{answer.status} {answer.reason}"
+
+    def report(self):
+        """What came of the race, as `--json` prints it."""
+        ran, users = [x for x in self.entrants if x.runs], self.options.users
+        sync = {x.experiment: x.median() for x in ran if x.variant == "sync"}
+        return {
+            "stack": self.stack,
+            "peak_threads": self.threads or None,
+            "peak_rss_bytes": self.memory or None,
+            "results": [x.result(users, sync.get(x.experiment)) for x in ran],
+        }
+
+
+def tell(progress):
+    """Show how far the race is, on one line, to who sits at a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
+
+
+def in_ms(seconds):
+    """Seconds as people read them."""
+    return f"{1000 * seconds:,.1f} ms"
+
+
+#: The table's columns: key of a result, heading, and how its value is shown.
+COLUMNS = {
+    "experiment": ("experiment", str),
+    "variant": ("variant", str),
+    "runs": ("runs", str),
+    "users": ("users", str),
+    "median_s": ("median", in_ms),
+    "p95_s": ("95 %", in_ms),
+    "requests_per_s": ("requests/s", "{:,.1f}".format),
+    "failed": ("failed", str),
+    "speedup": ("speed-up", "{:.2f}".format),
+}
+
+
+def table(results):
+    """The lines of a table for people; a dash stands where there is no value."""
+    rows = [[heading for heading, _ in COLUMNS.values()]]
+    for result in results:
+        cells = ((show, result[key]) for key, (_, show) in COLUMNS.items())
+        rows.append(["-" if value is None else show(value) for show, value in cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    line = "{:%d}  {:%d}" + "  {:>%d}" * (len(widths) - 2)
+    return [(line % tuple(widths)).format(*row) for row in rows]
+
+
+def show(report, entrants):
+    """Print a report for people, and why requests failed, one reason a variant."""
+    if not report["results"]:
+        print("Nothing has been measured.")
+        return
+    print(*table(report["results"]), "", sep="\n")
+    for entrant in entrants:
+        if entrant.errors:
+            print(f"{entrant.experiment} {entrant.variant}: {entrant.errors[0]}")
+    threads, memory = report["peak_threads"], (report["peak_rss_bytes"] or 0) / 2**20
+    print(f"The server at its highest: {threads} threads, {memory:.0f} MB of memory.")
+    print(", ".join(f"{key} {value}" for key, value in report["stack"].items()))
+
+
+def race(arguments):
+    """Race, print what came of it, and return the exit status."""
+    options = race_options(arguments)
+    on_signal(SIGINT, default_int_handler)  # a shell's background jobs ignore it
+    on_signal(SIGTERM, lambda *_: raise_signal(SIGINT))
+    server = own_server() if options.url is None else nullcontext(options.url)
+    loop = uvicorn.Config(None, log_config=None).get_loop_factory()
+    racing, status = Race(options), 0
+    try:
+        with server as base, asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(racing.run(base))
+    except KeyboardInterrupt:
+        status = 130
+    except RaceError as error:
+        print(error, file=sys.stderr)
+        return 2
+    report = racing.report()
+    if options.json:
+        print(json.dumps(report))
+    else:
+        show(report, racing.entrants)
+    return status or int(any(x["failed"] for x in report["results"]))
+
 
 def main(arguments):
     """Serve, race, or do what Django's own commands do."""
     options = {"app_dir": str(Path(__file__).parent), "timeout_graceful_shutdown": 10}
     if not arguments:
         uvicorn.run("app:application", **options)
+    elif arguments[0] == "race":
+        sys.exit(race(arguments[1:]))
     elif arguments[0] == "runserver":
         host, _, port = (arguments[1:] or ["8000"])[0].rpartition(":")
         options |= {"host": host.strip("[]") or "127.0.0.1", "port": int(port)}

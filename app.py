@@ -838,14 +838,18 @@ async def fetch_async(service, url):
     return body
 
 
+def refuse_constant(name):
+    """NaN and Infinity are no JSON, though Python reads them."""
+    raise ValueError(name)
+
+
+decoder = json.JSONDecoder(parse_constant=refuse_constant)
+
+
 def decode(body):
     """A body's JSON. Raises UpstreamError."""
-
-    def refuse(constant):
-        raise ValueError(constant)  # NaN and Infinity are no JSON
-
     try:
-        return json.loads(body, parse_constant=refuse)
+        return decoder.decode(body.decode())
     except (ValueError, RecursionError):
         raise UpstreamError("The service's answer was not JSON.") from None
 

@@ -74,6 +74,7 @@ from zoneinfo import ZoneInfo
 import aiofiles
 import aiohttp
 import django
+import httpcore
 import httpx
 import uvicorn
 from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
@@ -125,6 +126,17 @@ def env_address(name):
         return text
 
     return env(name, "", parse, "an http:// or https:// address without a query")
+
+
+def env_key(service):
+    """A service's key, fit for a header, or an empty text."""
+
+    def parse(text):
+        if not text.isascii() or not (text.isprintable() and text == text.strip()):
+            raise ValueError
+        return text
+
+    return env(f"{service}_API_KEY", "", parse, "printable ASCII text")
 
 
 def parse_database(text):
@@ -185,10 +197,7 @@ SERVICES = {
     "rates": ("/exchangerates_data/timeseries", env_address("RATES_URL")),
 }
 #: The header that carries a service's key, sent to that service alone.
-KEYS = {
-    "usgs": ("X-Api-Key", os.environ.get("USGS_API_KEY")),
-    "rates": ("apikey", os.environ.get("RATES_API_KEY")),
-}
+KEYS = {"usgs": ("X-Api-Key", env_key("USGS")), "rates": ("apikey", env_key("RATES"))}
 UPSTREAM_LATENCY = env_number("UPSTREAM_LATENCY", 0.2, 0, 60)
 UPSTREAM_FAILURES = env_number("UPSTREAM_FAILURES", 0, 0, 1)
 DEADLINE = env_number("DEADLINE", 10, 0.1, 300)
@@ -586,19 +595,31 @@ def lab_middleware(get_response):
 
 
 def noted(view):
-    """The view, with the name of the thread that it runs on noted for the headers."""
+    """The view, with its thread noted for the headers and its refusals made pages."""
 
     @functools.wraps(view)
     def noted_sync(request, **kwargs):
         request.thread = threading.current_thread().name
-        return view(request, **kwargs)
+        try:
+            return view(request, **kwargs)
+        except (BadRequest, Http404) as error:
+            return refusal_page(request, error)
 
     @functools.wraps(view)
     async def noted_async(request, **kwargs):
         request.thread = threading.current_thread().name
-        return await view(request, **kwargs)
+        try:
+            return await view(request, **kwargs)
+        except (BadRequest, Http404) as error:
+            return refusal_page(request, error)
 
     return noted_async if iscoroutinefunction(view) else noted_sync
+
+
+def refusal_page(request, error):
+    """What a view of ours refused, in its words, with DEBUG=1 too."""
+    answer = bad_request if isinstance(error, BadRequest) else not_found
+    return answer(request, error)
 
 
 class WrongField(BadRequest):
@@ -614,15 +635,30 @@ def form_view(view):
     guarded = csrf_protect(ensure_csrf_cookie(view))
 
     @functools.wraps(view)
+    def form_sync(request):
+        parse_form(request)
+        return guarded(request)
+
+    @functools.wraps(view)
     async def form_async(request):
-        if request.method == "POST":
-            # csrf_protect asks for the form too, and would parse it right here.
-            await sync_to_async(lambda: request.POST, thread_sensitive=False)()
+        # csrf_protect asks for the form too, and would parse it right here.
+        await sync_to_async(parse_form, thread_sensitive=False)(request)
         return await guarded(request)
 
-    form = form_async if iscoroutinefunction(view) else guarded
+    form = form_async if iscoroutinefunction(view) else form_sync
     form.takes_form = True
     return form
+
+
+def parse_form(request):
+    """Have Django read a form. Files that it began for one that fails are gone."""
+    try:
+        request.POST  # noqa: B018 - asking is reading
+    except BaseException:
+        for handler in request.upload_handlers:
+            with suppress(AttributeError, OSError):
+                handler.file.close()
+        raise
 
 
 # ----------------------------------------------------------------------- Upstream
@@ -705,7 +741,8 @@ def check_answer(response):
     if response.status_code != 200:
         known = response.status_code in HTTPStatus._value2member_map_
         phrase = HTTPStatus(response.status_code).phrase if known else ""
-        raise UpstreamError(f"The service answered {response.status_code} {phrase}.")
+        what = f"{response.status_code} {phrase}".strip()
+        raise UpstreamError(f"The service answered {what}.")
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise UpstreamError("The service's answer was encoded, which nobody asked for.")
 
@@ -724,12 +761,14 @@ def upstream_call():
         LAB.upstream_in_flight += 1
     try:
         yield
-    except (TimeoutError, httpx.ReadTimeout):
-        raise UpstreamTimeout from None
     except (httpx.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
-        refused = isinstance(error.__cause__, (aiohttp.ClientConnectorError, OSError))
-        broken = "could not be reached" if refused else "broke off its answer"
-        raise UpstreamError(f"The service {broken}.") from None
+        cause, timeouts = error.__cause__, (TimeoutError, httpx.TimeoutException)
+        if isinstance(cause, aiohttp.ClientConnectorError | httpcore.ConnectError):
+            raise UpstreamError("The service could not be reached.") from None
+        # httpx-aiohttp calls a lost connection a timeout: the cause tells.
+        if isinstance(error, timeouts) and not isinstance(cause, aiohttp.ClientError):
+            raise UpstreamTimeout from None
+        raise UpstreamError("The service broke off its answer.") from None
     finally:
         with LAB.lock:
             LAB.upstream_in_flight -= 1
@@ -758,7 +797,15 @@ class Line:
         try:
             yield line
         finally:
-            cls.idle[host].append(line)
+            if line.has_surplus():
+                line.client.close()
+            else:
+                cls.idle[host].append(line)
+
+    def has_surplus(self):
+        """Whether more came than the answer, which the next call would read as its own."""
+        made = [held._connection for held in self.client._pool.connections]
+        return any(one._h11_state.trailing_data[0] for one in made if one)
 
     def chunks(self, request, seconds):
         """The chunks of an answer, the last within so many seconds."""
@@ -941,11 +988,10 @@ class Observation(NamedTuple):
 def to_number(value):
     """A finite float, or None for no data, no number and no sense."""
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    sane = math.isfinite(number) and number != NO_DATA and value not in (True, False)
-    return number if sane else None
+    return number if math.isfinite(number) and number != NO_DATA else None
 
 
 def to_time(value):
@@ -958,8 +1004,9 @@ def to_time(value):
 
 
 def to_codes(values):
-    """Qualifier codes, each once, in order."""
-    return tuple(dict.fromkeys(v for v in listed(values) if v and isinstance(v, str)))
+    """Qualifier codes, each once, in order; what is no text is none."""
+    texts = [v for v in listed(values) if isinstance(v, str) and v and v.isprintable()]
+    return tuple(dict.fromkeys(texts))
 
 
 def parse_iv(data):
@@ -1288,10 +1335,26 @@ async def arriving(calls):
 
 # --------------------------------------------------------------- Experiment: home
 
+
+def text(value):
+    """A string as it is. Raises ValueError for anything else, and half characters."""
+    if not isinstance(value, str):
+        raise ValueError(value)
+    value.encode()
+    return value
+
+
+def price(value):
+    """A finite number. Raises ValueError for anything else."""
+    if isinstance(value, str) or to_number(value) is None:
+        raise ValueError(value)
+    return value
+
+
 #: Service: what it lists, and what is told of each.
 SHOP = {
-    "promo": ("promotions", ("title", "text", "ends")),
-    "recco": ("books", ("title", "author", "price")),
+    "promo": ("promotions", {"title": text, "text": text, "ends": text}),
+    "recco": ("books", {"title": text, "author": text, "price": price}),
 }
 
 PAGES["home.html"] = """\
@@ -1309,11 +1372,11 @@ ${{ book.price|floatformat:2 }}</li>{% empty %}
 
 def read_part(service, body):
     """A service's part of the page. Raises UpstreamError for any other shape."""
-    key, names = SHOP[service]
+    key, kinds = SHOP[service]
     rows = dig(decode(body), key)
     try:
-        rows = [{name: row[name] for name in names} for row in rows]
-    except (TypeError, LookupError):
+        rows = [{name: kind(row[name]) for name, kind in kinds.items()} for row in rows]
+    except (TypeError, ValueError, LookupError):
         raise UpstreamError("The service's answer has an unknown shape.") from None
     return {key: rows}
 
@@ -1382,11 +1445,11 @@ def read_rates(body):
     data = decode(body)
     base, rates = dig(data, "base"), dig(data, "rates")
     try:
-        sound = all(date.fromisoformat(day) for day in rates)
+        sound = text(base) and all(date.fromisoformat(day) for day in rates)
         sound = sound and all(isinstance(of_day, dict) for of_day in rates.values())
     except (TypeError, ValueError, AttributeError):
         sound = False
-    if not (sound and rates and isinstance(base, str)):
+    if not (sound and rates):
         raise UpstreamError("The service's answer has an unknown shape.")
     return base, dict(sorted(rates.items()))
 
@@ -3020,6 +3083,11 @@ class Lane(Executor):
             self.worker.jobs.put(functools.partial(self.lanes.take_back, self.worker))
 
 
+def not_of_upstream(record):
+    """A filter of log records: the embedded upstream tells of its troubles alone."""
+    return record.threadName != "upstream" or record.levelno > logging.INFO
+
+
 class Lab:
     """What runs beside the views: folders, tables, the embedded upstream, a count."""
 
@@ -3052,7 +3120,9 @@ class Lab:
         On the views' loop, a view that blocks would wait for itself.
         """
         listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-        config = uvicorn.Config(upstream, log_level="warning", access_log=False)
+        config = uvicorn.Config(upstream, log_config=None)
+        for name in ("uvicorn.access", "uvicorn.error"):
+            logging.getLogger(name).addFilter(not_of_upstream)
         self.server = uvicorn.Server(config)
         serve = functools.partial(self.server.run, sockets=[listener])
         self.thread = threading.Thread(target=serve, name="upstream", daemon=True)
@@ -3078,8 +3148,8 @@ def make_folders():
             folder.mkdir(parents=True, exist_ok=True)
         for folder in INCOMING.parent.iterdir():
             if folder == INCOMING or not is_running(folder.name):
-                shutil.rmtree(folder)
-        INCOMING.mkdir()
+                shutil.rmtree(folder, ignore_errors=True)  # others sweep too
+        INCOMING.mkdir(exist_ok=True)
     except OSError as error:
         raise StartError(
             f"DATA_DIR={DATA_DIR} cannot be used: {error.strerror}."
@@ -3278,10 +3348,10 @@ async def read_body(scope, receive):
     too_large = Refusal(413, f"The body is larger than {limit} bytes.")
     if length and length.isdigit() and int(length) > limit:
         raise too_large
-    body = SpooledTemporaryFile(SPOOL_BYTES, dir=INCOMING)  # noqa: SIM115
+    body, size = SpooledTemporaryFile(SPOOL_BYTES, dir=INCOMING), 0  # noqa: SIM115
     try:
         async for chunk in body_chunks(receive):
-            size = body.tell() + len(chunk)
+            size += len(chunk)
             if size > limit:
                 raise too_large
             if size > SPOOL_BYTES:
@@ -3290,10 +3360,13 @@ async def read_body(scope, receive):
                 body.write(chunk)
         check_ending(body, headers.get(b"content-type", b""))
     except BaseException as error:
-        body.close()
+        with suppress(OSError):  # on a full disk, closing fails again
+            body.close()
         if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
             raise Refusal(507, "There is no room to store the body.") from None
         raise
+    if not length:  # Django reads no form without one
+        scope["headers"] = [*scope["headers"], (b"content-length", b"%d" % size)]
     return body
 
 

@@ -263,7 +263,7 @@ django.setup()
 from django import forms
 from django.core import signals
 from django.core.asgi import get_asgi_application
-from django.core.cache import close_caches
+from django.core.cache import caches, close_caches
 from django.core.exceptions import (
     BadRequest,
     DisallowedHost,
@@ -273,6 +273,7 @@ from django.core.exceptions import (
 from django.core.files.storage import FileSystemStorage
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import reset_urlconf
+from django.core.handlers.exception import response_for_exception
 from django.core.management import execute_from_command_line
 from django.db import (
     DatabaseError,
@@ -612,6 +613,10 @@ def noted(view):
             return await view(request, **kwargs)
         except (BadRequest, Http404) as error:
             return refusal_page(request, error)
+        except Exception as error:
+            # Django would ask its exception middleware, here none, on a lane.
+            answer = sync_to_async(response_for_exception, thread_sensitive=False)
+            return await answer(request, error)
 
     return noted_async if iscoroutinefunction(view) else noted_sync
 
@@ -2603,10 +2608,10 @@ async def files_root(request):
 
 
 urlpatterns = [
-    path("", require_safe(index)),
-    path("status/", require_safe(status)),
-    path("source/<experiment>/<variant>/", require_safe(show_source)),
-    path("files/", require_safe(files_list)),
+    path("", noted(require_safe(index))),
+    path("status/", noted(require_safe(status))),
+    path("source/<experiment>/<variant>/", noted(require_safe(show_source))),
+    path("files/", noted(require_safe(files_list))),
     *routes(),
 ]
 
@@ -2974,8 +2979,11 @@ class Worker(threading.Thread):
 def housekeeping():
     """What Django does about connections and caches as a request begins and ends."""
     reset_queries()
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:  # left open: nobody will end it any more
+            connection.close()
+            del connections[connection.alias]
     close_old_connections()
-    close_caches()
 
 
 class Lanes:
@@ -3010,8 +3018,9 @@ class Lanes:
         for worker in self.workers:
             worker.jobs.put(connections.close_all)
             worker.jobs.put(None)
+        ends = time.monotonic() + 1
         for worker in self.workers:
-            worker.join(1)
+            worker.join(max(0, ends - time.monotonic()))
 
 
 class Lane(Executor):
@@ -3028,12 +3037,14 @@ class Lane(Executor):
 
     def submit(self, function, /, *args, **kwargs):
         """Run a function on the request's worker. Its future may hold LanesBusy."""
-        self.last = future = Future()
+        future = Future()
         call = future, functools.partial(function, *args, **kwargs)
         with self.lanes.lock:
             if self.refused:
                 future.set_exception(LanesBusy())
-            elif self.worker:
+                return future
+            self.last = future
+            if self.worker:
                 self.worker.jobs.put(functools.partial(self.worker.call, *call))
             else:
                 self.waiting.append(call)
@@ -3061,17 +3072,23 @@ class Lane(Executor):
         """Wait no longer: every call, and every later one, is refused."""
         with self.lanes.lock:
             if self.worker is None:
-                self.refused = True
-                self.lanes.waiting.pop(self, None)
-                for future, _ in self.waiting:
-                    if not future.done():
-                        future.set_exception(LanesBusy())
+                self.refuse()
+
+    def refuse(self):
+        """Refuse every call that waits or comes later."""
+        self.refused = True
+        self.lanes.waiting.pop(self, None)
+        while self.waiting:
+            future, _ = self.waiting.pop()
+            if future.set_running_or_notify_cancel():
+                future.set_exception(LanesBusy())
 
     def release(self):
         """The request is over: once its last call has ended, the worker is free."""
+        with self.lanes.lock:  # a call may just be coming from another thread
+            self.refuse()
         if self.timer:
             self.timer.cancel()
-            self.leave()
         if not self.worker:
             return
         # Calls are made in order: if the last one was made, none is still to come.
@@ -3236,25 +3253,41 @@ class Application(ASGIHandler):
             if request is None:
                 await self.refuse(scope, send, Refusal(400, "The query is not UTF-8."))
                 return
-            response = await self.answer(request, receive, send)
-            await self.close_response(request, response)
+            await self.answer(request, receive, send)
 
     async def answer(self, request, receive, send):
-        """Make the response and send it; None where the visitor leaves before."""
-        response = None
+        """Make the response, send it and close it.
+
+        If closing takes a thread, the answer's last message waits for it: else a
+        visitor on a kept connection would ask faster than his requests are closed.
+        """
+        response, plain, last = None, not signals.request_finished.receivers, []
+
+        async def send_but_last(message):
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                last.append(message | {"body": b""})
+                message = message | {"more_body": True}
+            await send(message)
+
         try:
             async with asyncio.timeout(None) as visit:
                 watch = asyncio.ensure_future(self.watch(receive, visit))
                 try:
                     response = await self.run_get_response(request)
-                    sender = yielding(send) if response.streaming else send
+                    plain = self.is_plain(request, response)
+                    sender = send if plain else send_but_last
+                    sender = yielding(sender) if response.streaming else sender
                     await self.send_response(response, sender)
                 finally:
                     watch.cancel()
         except TimeoutError:
             if not visit.expired():
                 raise
-        return response
+        try:
+            await self.close_response(response, plain)
+        finally:
+            for message in last:
+                await send(message)
 
     async def watch(self, receive, visit):
         """When the visitor leaves, time is up: what his page awaits is cancelled."""
@@ -3262,18 +3295,39 @@ class Application(ASGIHandler):
             pass
         visit.reschedule(0)
 
-    async def close_response(self, request, response):
-        """Close what the response holds, on the lane if there may be work in that."""
-        if response is None:
-            await signals.request_finished.asend(sender=type(self))
+    def is_plain(self, request, response):
+        """Whether closing the response needs no thread: there is nothing to do."""
+        return (
+            response._resource_closers == [request.close]
+            and not hasattr(request, "_files")
+            and not signals.request_finished.receivers
+            and not caches.all(initialized_only=True)
+        )
+
+    async def close_response(self, response, plain):
+        """Close what the response holds, on the lane, or elsewhere if none is free."""
+        if plain:
+            if response is not None:
+                response.close()
             return
-        plain = response._resource_closers == [request.close]
-        if plain and not (
-            hasattr(request, "_files") or signals.request_finished.receivers
-        ):
-            response.close()
-        else:
-            await sync_to_async(response.close)()
+
+        def close():
+            if response is None:
+                signals.request_finished.send(sender=type(self))
+            else:
+                response.close()
+            close_caches()
+
+        def close_elsewhere():
+            try:
+                close()
+            finally:
+                connections.close_all()  # a pool's thread keeps none
+
+        try:
+            await sync_to_async(close)()
+        except LanesBusy:
+            await sync_to_async(close_elsewhere, thread_sensitive=False)()
 
     async def refuse(self, scope, send, refusal):
         """Answer at the door, without what the visitor still sends, and hang up."""

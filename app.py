@@ -59,7 +59,6 @@ from contextlib import aclosing, closing, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
-from inspect import iscoroutinefunction
 from io import BytesIO
 from itertools import count, product
 from pathlib import Path
@@ -77,7 +76,12 @@ import django
 import httpcore
 import httpx
 import uvicorn
-from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
+from asgiref.sync import (
+    ThreadSensitiveContext,
+    async_to_sync,
+    iscoroutinefunction,
+    sync_to_async,
+)
 from django.apps import AppConfig
 from django.conf import settings
 from httpx_aiohttp import AiohttpTransport

@@ -2459,8 +2459,8 @@ def test_car_of_a_visitor_who_leaves(cars, variant):
         head += "Content-Type: application/x-www-form-urlencoded\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n{body}"
         leave(cars.connect(head.encode()))
-    until(lambda: quiet(cars))
-    assert cars.database.state()[1] == 0
+    # A connection that is still to be accepted begins its request after a first look.
+    until(lambda: quiet(cars) and cars.database.state()[1] == 0)
 
 
 def quiet(server):

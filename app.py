@@ -98,7 +98,7 @@ def env(name, default, parse, accepted):
     try:
         return parse(text)
     except (ValueError, LookupError, ImportError):
-        shown = re.sub(r"//.*@", "//…@", text)  # a password stays off the terminal
+        shown = re.sub("(?s)/.*@", "/…@", text)  # a password stays off the terminal
         print(f"{name}={shown!r} is not accepted: give {accepted}.", file=sys.stderr)
         raise SystemExit(3) from None
 
@@ -127,6 +127,10 @@ def env_address(name):
         web = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         if not web or not re.fullmatch(r"[!-~]+", text) or re.search("[?#]", text):
             raise ValueError(text)
+        try:
+            httpx.URL(text)
+        except httpx.InvalidURL:
+            raise ValueError(text) from None
         return text
 
     return env(name, "", parse, "an http:// or https:// address without a query")
@@ -162,7 +166,7 @@ def parse_database(text):
             "NAME": name,
             "OPTIONS": options,
         }
-    if parts.scheme != "postgresql" or not parts.hostname or not name:
+    if parts.scheme != "postgresql" or not parts.hostname or not name or parts.query:
         raise ValueError(text)
     import psycopg  # noqa: F401 - only who sets such an address needs the driver
 
@@ -183,7 +187,7 @@ HOSTS = env("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]", str, "names, comma-sep
 DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent / "data")
 DATABASE = env(
     "DATABASE_URL",
-    f"sqlite:///{quote(str(DATA_DIR / 'lab.sqlite3'))}",
+    f"sqlite:///{quote(os.fsencode(DATA_DIR / 'lab.sqlite3'))}",
     parse_database,
     "sqlite:///relative, sqlite:////absolute or postgresql://user:password@host:port/name"
     " (which needs the package psycopg)",
@@ -295,7 +299,6 @@ from django.db import (
 )
 from django.db.backends.signals import connection_created
 from django.db.models import Prefetch
-from django.dispatch import receiver
 from django.http import (
     FileResponse,
     Http404,
@@ -448,12 +451,15 @@ PAGES["error.html"] = """{% extends "frame.html" %}
 """
 
 
+NDJSON = "application/x-ndjson"
+
+
 @functools.lru_cache(maxsize=256)
 def prefers_json(accept):
     """Whether an `Accept` header ranks JSON above HTML."""
     request = HttpRequest()
     request.META["HTTP_ACCEPT"] = accept
-    kinds = ["text/html", "application/json", "application/x-ndjson"]
+    kinds = ["text/html", "application/json", NDJSON]
     return request.get_preferred_type(kinds) in kinds[1:]
 
 
@@ -477,8 +483,11 @@ def frame(experiment, variant):
     return render_to_string("frame.html", context)
 
 
-def page(request, template, data, status=200, **extra):
-    """An experiment's answer: which one it is, how long it took, and its data."""
+def page(request, template, data, status=200, main=None, **extra):
+    """An experiment's answer: which one it is, how long it took, and its data.
+
+    `main` is the HTML of the template where that has been made before.
+    """
     now = time.perf_counter()
     experiment, _, variant = request.resolver_match.view_name.partition("/")
     load_time = now - getattr(request, "started", now)
@@ -493,7 +502,7 @@ def page(request, template, data, status=200, **extra):
         footer += f" to {escape(where)}"
     html, nonce = frame(experiment, variant), getattr(request, "nonce", "")
     html = html.replace(GAPS["nonce"], nonce).replace(GAPS["footer"], footer)
-    main = render_to_string(template, data | extra, request)
+    main = main or render_to_string(template, data | extra, request)
     return HttpResponse(html.replace(GAPS["main"], main), status=status)
 
 
@@ -530,7 +539,8 @@ def server_error(request):
         return error_page(request, 503, "Every thread is busy. Please try again.")
     if isinstance(error, (OperationalError, InterfaceError)):
         return error_page(request, 503, "The database is not to be had. Try again.")
-    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+    full = isinstance(error, OSError) and error.errno in STORAGE_ERRORS
+    if full and request.method == "POST":
         return error_page(request, 507, "The file could not be stored here.")
     return error_page(
         request, 500, "This page made a mistake. The server's log has it."
@@ -567,7 +577,7 @@ def dress(request, response):
         if not response.content or (as_json and not fits):
             response = clothe_error(request, response)
     headers = response.headers
-    if not response.streaming:
+    if not response.streaming and response.status_code not in (204, 304):
         headers.setdefault("Content-Length", str(len(response.content)))
     elapsed = 1000 * (time.perf_counter() - request.started)
     thread = getattr(request, "thread", threading.current_thread().name)
@@ -964,6 +974,7 @@ QUALIFIERS = {
     "p": "provisional, subject to revision",
     "a": "approved for publication",
     "e": "estimated",
+    "estimated": "estimated",
     "ice": "affected by ice",
     "eqp": "equipment malfunction",
     "mnt": "under maintenance",
@@ -1173,11 +1184,17 @@ def reading_row(reading, minute):
     return render_to_string("reading.html", context)
 
 
-def rows(readings):
-    """The table's rows, ready for the page."""
-    minute = int(time.time() // 60)
-    found = [(reading_row(reading, minute),) for reading in readings]
-    return format_html_join("", "{}", found)
+def this_minute():
+    """The number of the minute, which is how long rendered readings are good for."""
+    return int(time.time() // 60)
+
+
+@functools.lru_cache(maxsize=64)
+def rivers_main(readings, minute):
+    """The dashboard's HTML, which is the same for all who have the same readings."""
+    rows = [(reading_row(reading, minute),) for reading in readings]
+    context = {"rows": format_html_join("", "{}", rows)}
+    return render_to_string("rivers.html", context)
 
 
 def source():
@@ -1194,7 +1211,8 @@ def rivers_page(request, readings, calls=6):
     status = 200 if None in errors else 504 if late else 502
     sites = [reading._asdict() for reading in readings]
     data = {"upstream_calls": calls, "source": source(), "sites": sites}
-    return page(request, "rivers.html", data, status, rows=rows(readings))
+    main = rivers_main(tuple(readings), this_minute())
+    return page(request, "rivers.html", data, status, main)
 
 
 def rivers_sync(request):
@@ -1265,9 +1283,14 @@ class Flight:
     under_way = {}
 
     def __init__(self, key, call):
-        self.visitors, self.task = 0, asyncio.ensure_future(call)
+        self.visitors, self.key, self.task = 0, key, asyncio.ensure_future(call)
         self.under_way[key] = self
-        self.task.add_done_callback(lambda task: self.under_way.pop(key))
+        self.task.add_done_callback(lambda task: self.land())
+
+    def land(self):
+        """Let nobody board any more; a later flight may have the key by now."""
+        if self.under_way.get(self.key) is self:
+            del self.under_way[self.key]
 
 
 async def share_flights(fetch, questions):
@@ -1289,6 +1312,7 @@ async def share_flights(fetch, questions):
         for flight in flights:
             flight.visitors -= 1
             if not flight.visitors:
+                flight.land()  # it takes a turn or two to end
                 flight.task.cancel()
     return [flight.task.result() for flight in flights], started
 
@@ -1308,7 +1332,7 @@ class Stream(StreamingHttpResponse):
 def stream_rivers(request, calls):
     """The dashboard row by row, or one JSON object a line, in order of arrival."""
     if prefers_json(request.headers.get("accept", "*/*")):
-        return Stream(stream_lines(calls), content_type="application/x-ndjson")
+        return Stream(stream_lines(calls), content_type=NDJSON)
     return Stream(stream_rows(request, calls))
 
 
@@ -1322,17 +1346,17 @@ async def stream_lines(calls):
 async def stream_rows(request, calls):
     """The page up to its rows, each row as it arrives, and the rest of the page."""
 
-    def frame():
+    def both_ends():
         data = {"upstream_calls": len(SITES), "source": source()}
         gap = "@@rows@@"
         html = page(request, "rivers.html", data, rows=gap, streamed=True)
         return html.content.decode().split(gap)
 
-    yield frame()[0]
+    yield both_ends()[0]
     async with aclosing(arriving(calls)) as readings:
         async for reading in readings:
-            yield rows([reading])
-    yield frame()[1]
+            yield reading_row(reading, this_minute())
+    yield both_ends()[1]  # with the load time, which is known now
 
 
 async def arriving(calls):
@@ -1561,7 +1585,6 @@ def count_query(execute, sql, params, many, context):
     return execute(sql, params, many, context)
 
 
-@receiver(connection_created)
 def count_queries(connection, **kwargs):
     """Have a new connection count its queries."""
     if count_query not in connection.execute_wrappers:
@@ -1570,10 +1593,10 @@ def count_queries(connection, **kwargs):
 
 def how_many(request):
     """The number of cars to read, `?n=`. Raises BadRequest."""
-    text = request.GET.get("n", "50")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 1500):
+    given = request.GET.get("n", "50")
+    if not (re.fullmatch("[0-9]{1,4}", given) and 1 <= int(given) <= 1500):
         raise BadRequest("n is a whole number from 1 to 1500.")
-    return int(text)
+    return int(given)
 
 
 ENGINES = {"engine__icontains": "engine", "car__manufacturer_id__gt": 20}
@@ -3124,6 +3147,8 @@ class Lab:
         """Make ready what every page needs. Called again, it does nothing."""
         with self.lock:
             if not self.started:
+                # The site's own, under `stock` as well: nothing of Django's changes.
+                connection_created.connect(count_queries)
                 make_folders()
                 self.start_database()
                 put_template()
@@ -3258,9 +3283,13 @@ class Application(ASGIHandler):
         with closing(body):
             set_script_prefix(get_script_prefix(scope))
             await signals.request_started.asend(sender=type(self), scope=scope)
-            request, _ = self.create_request(scope, body)
+            try:
+                request, _ = self.create_request(scope, body)
+            except (ValueError, LookupError):  # Django's, of an odd Content-Type
+                request = None
             if request is None:
-                await self.refuse(scope, send, Refusal(400, "The query is not UTF-8."))
+                refusal = Refusal(400, "The query or the Content-Type is not readable.")
+                await self.refuse(scope, send, refusal)
                 return
             await self.answer(request, receive, send)
 
@@ -3340,7 +3369,9 @@ class Application(ASGIHandler):
 
     async def refuse(self, scope, send, refusal):
         """Answer at the door, without what the visitor still sends, and hang up."""
-        request = self.request_class(scope | {"query_string": b""}, BytesIO())
+        headers = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+        plain = scope | {"query_string": b"", "headers": headers}
+        request = self.request_class(plain, BytesIO())
         request.started, request.nonce = scope["started"], secrets.token_urlsafe(16)
         response = error_page(request, refusal.status, str(refusal))
         response.headers["Connection"] = "close"
@@ -3406,7 +3437,7 @@ async def read_body(scope, receive):
     length, coding = headers.get(b"content-length"), headers.get(b"transfer-encoding")
     if scope["method"] in ("GET", "HEAD") and not length and not coding:
         return BytesIO()
-    upload = scope["path"].startswith("/upload/")
+    upload = scope["path"] in [f"/upload/{name}/" for name in EXPERIMENTS["upload"]]
     limit = MAX_UPLOAD_BYTES if upload else MAX_BODY_BYTES
     too_large = Refusal(413, f"The body is larger than {limit} bytes.")
     if length and length.isdigit() and int(length) > limit:
@@ -3425,8 +3456,8 @@ async def read_body(scope, receive):
     except BaseException as error:
         with suppress(OSError):  # on a full disk, closing fails again
             body.close()
-        if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
-            raise Refusal(507, "There is no room to store the body.") from None
+        if isinstance(error, OSError):
+            raise Refusal(507, "The body could not be stored.") from None
         raise
     if not length:  # Django reads no form without one
         scope["headers"] = [*scope["headers"], (b"content-length", b"%d" % size)]
@@ -3450,10 +3481,10 @@ async def body_chunks(receive):
 
 def check_ending(body, content_type):
     """Refuse a form whose last boundary is missing: Django would take what there is."""
-    boundary = re.search(rb'boundary="?([^";,]+)', content_type)
-    if content_type.startswith(b"multipart/") and boundary:
+    boundary = re.search(rb'(?i)boundary=(?:"([^"]+)"|([^\s";,]+))', content_type)
+    if content_type.lower().startswith(b"multipart/") and boundary:
         body.seek(-min(body.tell(), 1024), os.SEEK_END)
-        if b"--" + boundary[1] + b"--" not in body.read():
+        if b"--" + (boundary[1] or boundary[2]) + b"--" not in body.read():
             raise Refusal(400, "The form's body stops before its end.")
     body.seek(0)
 
@@ -3524,9 +3555,9 @@ def serving(target, folder, **variables):
     command += ["--timeout-graceful-shutdown=1"]
     variables |= {"DATA_DIR": folder, "ALLOWED_HOSTS": "127.0.0.1"}
     with log.open("w") as out:
-        env = os.environ | variables
+        variables = os.environ | variables
         process = subprocess.Popen(  # nosec B603 - a fixed command, no shell
-            command, env=env, stdout=out, stderr=out
+            command, env=variables, stdout=out, stderr=out
         )
     try:
         wait_for(process, address, log)
@@ -3702,13 +3733,18 @@ class Race:
         started = time.perf_counter()
         try:
             async with self.session.request(**request, allow_redirects=False) as answer:
-                async for _ in answer.content.iter_any():
-                    pass
+                body = b""
+                async for chunk in answer.content.iter_any():
+                    body = chunk if answer.content_type != NDJSON else body + chunk
         except MISHAPS as error:
             return str(error) or f"no answer in {PATIENCE:g} seconds"
         seconds = time.perf_counter() - started
-        fine = answer.status == (201 if self.options.post else 200)
-        return seconds if fine else f"{answer.status} {answer.reason}"
+        if answer.status != (201 if self.options.post else 200):
+            return f"{answer.status} {answer.reason}"
+        lines = body.splitlines() if answer.content_type == NDJSON else ()
+        if lines and all(b'"error": "' in line for line in lines):
+            return "every gauge failed"  # its 200 was sent before it knew
+        return seconds
 
     def report(self):
         """What came of the race, as `--json` prints it."""
@@ -3804,10 +3840,17 @@ def main(arguments):
     elif arguments[0] == "race":
         sys.exit(race(arguments[1:]))
     elif arguments[0] == "runserver":
-        host, _, port = (arguments[1:] or ["8000"])[0].rpartition(":")
-        options |= {"host": host.strip("[]") or "127.0.0.1", "port": int(port)}
+        address = re.fullmatch(
+            r"(?:(.+):)?([0-9]{1,5})", " ".join(arguments[1:]) or "8000"
+        )
+        if not address:
+            sys.exit("Give [address:]port, as in 127.0.0.1:8000.")
+        host, port = (address[1] or "127.0.0.1").strip("[]"), int(address[2])
+        options |= {"reload_dirs": [options["app_dir"]], "host": host, "port": port}
         uvicorn.run("app:application", reload=True, **options)
     else:
+        with suppress(OSError):  # SQLite makes its file, not its folder
+            DATA_DIR.mkdir(parents=True, exist_ok=True)
         execute_from_command_line(["app.py", *arguments])
 
 

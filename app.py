@@ -3288,7 +3288,7 @@ class Application(ASGIHandler):
             except (ValueError, LookupError):  # Django's, of an odd Content-Type
                 request = None
             if request is None:
-                refusal = Refusal(400, "The query or the Content-Type is not readable.")
+                refusal = Refusal(400, "The query is not UTF-8, or the type unclear.")
                 await self.refuse(scope, send, refusal)
                 return
             await self.answer(request, receive, send)

@@ -1369,7 +1369,7 @@ def test_any_json_from_the_newer_service(data):
 @EXAMPLES
 @given(mutants(IV_SAMPLE))
 def test_any_reading_has_a_row(data):
-    app.rows([check_reading(app.parse_iv, data)]).encode()
+    app.rivers_main((check_reading(app.parse_iv, data),), 0).encode()
 
 
 @EXAMPLES
@@ -3647,7 +3647,7 @@ PROJECT = """
 class LAB:
     lock, upstream_in_flight, upstream_url = threading.Lock(), 0, None
 
-def page(request, template, data, status=200, **extra):
+def page(request, template, data, status=200, main=None, **extra):
     return JsonResponse(data, status=status)
 
 def error_page(request, status, sentence, **fields):
@@ -5353,6 +5353,86 @@ def test_data_of_ones_own_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "mine"))
     assert race("--post", "--runs=1")[0] == 0
     assert not (tmp_path / "mine").exists()
+
+
+# ------------------------------------------------------------ What fresh eyes found
+
+
+def test_who_boards_as_the_last_one_leaves_has_a_flight_of_his_own():
+    async def fly():
+        held, started = asyncio.Event(), []
+
+        async def fetch(site):
+            started.append(site)
+            await held.wait()
+            return site
+
+        first = asyncio.create_task(app.share_flights(fetch, ["a"]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        second = asyncio.create_task(app.share_flights(fetch, ["a"]))
+        await asyncio.sleep(0)
+        held.set()
+        return await second, started
+
+    assert in_a_loop(fly()) == ((["a"], 1), ["a", "a"])
+
+
+@pytest.mark.parametrize("n", ["0000000019999", "00000000199999999999999999999999"])
+def test_number_of_cars_cannot_hide_behind_noughts(lab, n):
+    assert lab.get(f"/cars/prefetched/?n={n}", headers=JSON).status_code == 400
+
+
+def test_content_type_that_cannot_be_read(lab):
+    headers = JSON | {"Content-Type": "text/plain; a*=nope''x"}
+    answer = lab.get("/hello/sync/", headers=headers)
+    assert (answer.status_code, list(answer.json())) == (400, ["error"])
+    check_headers(answer)
+
+
+def test_address_that_is_no_upload_s_takes_a_megabyte(lab):
+    answer = lab.client.post("/upload/none/", content=b"a" * 2**21, headers=JSON)
+    assert answer.status_code == 413
+
+
+def test_boundary_with_a_blank_behind_it(lab):
+    token = lab.get("/upload/async/").cookies["csrftoken"]
+    body = b"--abc\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\na\r\n--abc--"
+    headers = JSON | {"X-CSRFToken": token, "Cookie": f"csrftoken={token}"}
+    headers |= {"Content-Type": "multipart/form-data; boundary=abc ; charset=utf-8"}
+    answer = lab.client.post("/upload/async/", content=body, headers=headers)
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["check", "--deploy"], ["migrate"], ["shell", "-c", "pass"]],
+    ids=" ".join,
+)
+def test_django_s_own_commands(tmp_path, arguments):
+    done = python(str(HERE / "app.py"), *arguments, DATA_DIR=str(tmp_path / "data"))
+    assert done.returncode == 0, done.stderr
+    assert "WARNINGS" not in done.stderr
+
+
+def test_runserver_wants_an_address(tmp_path):
+    done = python(str(HERE / "app.py"), "runserver", "abc", DATA_DIR=str(tmp_path))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+def test_requirements_stand_in_the_script_too():
+    script = re.search(r"(?s)# /// script\n(.*?)# ///", (HERE / "app.py").read_text())[
+        1
+    ]
+    assert re.findall(r'"(.+)",?\n', script)[1:] == (
+        (HERE / "requirements.txt").read_text().splitlines()
+    )
+
+
+def test_readme_is_finished():
+    assert "@@" not in (HERE / "README.md").read_text()
 
 
 # ----------------------------------------------------------------- The race on the page

@@ -1422,7 +1422,8 @@ def read_part(service, body):
 def fetch_part(service):
     """A part of the page and None, or None and a sentence."""
     try:
-        return read_part(service, fetch(service, service_url(service))), None
+        body = fetch(service, service_url(service))
+        return read_part(service, body), None
     except UpstreamError as error:
         return None, str(error)
 
@@ -1430,9 +1431,8 @@ def fetch_part(service):
 async def fetch_part_async(service):
     """A part of the page and None, or None and a sentence, awaited."""
     try:
-        return read_part(
-            service, await fetch_async(service, service_url(service))
-        ), None
+        body = await fetch_async(service, service_url(service))
+        return read_part(service, body), None
     except UpstreamError as error:
         return None, str(error)
 
@@ -1759,7 +1759,7 @@ class CarsUnsafe(CarsView):
 
 
 async def finish(work):
-    """What the work brings; once begun it is finished, even if the visitor leaves."""
+    """What the work brings. A visitor who leaves must not cut it, or its undoing, off."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
@@ -3591,7 +3591,7 @@ def stop(process):
 
 @contextmanager
 def own_server():
-    """The address of a lab of the race's own, with its own folder and upstream."""
+    """The address of a lab of the race's own: its own folder, the user's DATABASE_URL."""
     with TemporaryDirectory(prefix="race-") as folder:
         Path(folder, "uploads").mkdir()
         with Path(folder, "uploads", "64-MB.bin").open("wb") as file:

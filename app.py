@@ -3286,7 +3286,7 @@ class Application(ASGIHandler):
             await signals.request_started.asend(sender=type(self), scope=scope)
             try:
                 request, _ = self.create_request(scope, body)
-            except (ValueError, LookupError):  # Django's, of an odd Content-Type
+            except (BadRequest, ValueError, LookupError):  # an odd Content-Type
                 request = None
             if request is None:
                 refusal = Refusal(400, "The query is not UTF-8, or the type unclear.")

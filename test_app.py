@@ -34,7 +34,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, aclosing, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -4531,21 +4531,35 @@ def test_what_a_response_holds_is_closed_though_every_lane_is_busy(lane_small, p
 # ------------------------------------------------------ Closing keeps up with answering
 
 
-async def crowd(server, path, visitors, rounds):
-    """Visitors who ask on kept connections again and again, as soon as answered."""
+def connections_to(server, n):
+    """As many connections at once, each a pair of a reader and a writer."""
     port = int(server.url.rpartition(":")[2])
+    opened = (asyncio.open_connection("127.0.0.1", port) for _ in range(n))
+    return asyncio.gather(*opened)
 
-    async def one():
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        with closing(writer):
+
+async def visits(reader, writer, path):
+    """Ask again and again, as soon as answered; yield at each answer."""
+    with closing(writer):
+        while True:
+            writer.write(get(path, close=False))
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            length = re.search(rb"(?i)content-length: (\d+)", head)[1]
+            await reader.readexactly(int(length))
+            yield
+
+
+async def crowd(server, path, visitors, rounds):
+    """Visitors who ask on kept connections, so many times each."""
+
+    async def one(reader, writer):
+        async with aclosing(visits(reader, writer, path)) as answers:
             for _ in range(rounds):
-                writer.write(get(path, close=False))
-                head = await reader.readuntil(b"\r\n\r\n")
-                assert head.startswith(b"HTTP/1.1 200"), head
-                length = re.search(rb"(?i)content-length: (\d+)", head)[1]
-                await reader.readexactly(int(length))
+                await anext(answers)
 
-    await asyncio.gather(*(one() for _ in range(visitors)))
+    opened = await connections_to(server, visitors)
+    await asyncio.gather(*(one(*streams) for streams in opened))
 
 
 @pytest.mark.parametrize("path", ["/try/count/", "/try/count/?hop=1"])
@@ -4561,6 +4575,37 @@ def test_closing_keeps_up_with_answering(site, path):
 def test_synchronous_pages_keep_up(site):
     in_a_loop(crowd(site, "/hello/sync/", 30, 20))
     assert at_rest(site)["lanes"] == {"size": 4, "busy": 0, "waiting": 0}
+
+
+# ------------------------------------------------------- New visitors are soon let in
+
+
+async def answers_until_all_are_in(server, n):
+    """Answers that visitors have had when the last of them, come together, has one."""
+    answered, waiting = 0, set(range(n))
+
+    async def one(number, streams):
+        nonlocal answered
+        async with aclosing(visits(*streams, "/hello/async/")) as answers:
+            async for _ in answers:
+                answered += 1
+                waiting.discard(number)
+                if not waiting:
+                    return
+
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        opened = await connections_to(server, n)
+        visitors = [asyncio.ensure_future(one(*each)) for each in enumerate(opened)]
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    await asyncio.gather(*visitors)
+    return answered
+
+
+def test_new_visitors_wait_for_few_requests_of_others(lab):
+    """In turns that held all requests, the sixtieth waited for some 1,800 answers."""
+    assert in_a_loop(answers_until_all_are_in(lab, 60)) < 60 * 12
 
 
 # --------------------------------------------------------------- The two applications

@@ -456,7 +456,7 @@ NDJSON = "application/x-ndjson"
 
 
 @functools.lru_cache(maxsize=256)
-def prefers_json(accept):
+def ranks_json(accept):
     """Whether an `Accept` header ranks JSON above HTML."""
     request = HttpRequest()
     request.META["HTTP_ACCEPT"] = accept
@@ -464,9 +464,14 @@ def prefers_json(accept):
     return request.get_preferred_type(kinds) in kinds[1:]
 
 
+def prefers_json(request):
+    """Whether the client would rather have JSON than HTML."""
+    return ranks_json(request.headers.get("accept", "*/*"))
+
+
 def represent(request, template, data, status=200, **extra):
     """An answer in JSON where the client prefers it, else HTML, which knows `extra`."""
-    if prefers_json(request.headers.get("accept", "*/*")):
+    if prefers_json(request):
         return JsonResponse(data, status=status)
     context = data | extra | {"nonce": getattr(request, "nonce", "")}
     return HttpResponse(render_to_string(template, context, request), status=status)
@@ -492,7 +497,7 @@ def page(request, template, data, status=200, main=None, **extra):
     now = time.perf_counter()
     experiment, _, variant = request.resolver_match.view_name.partition("/")
     load_time = now - getattr(request, "started", now)
-    if prefers_json(request.headers.get("accept", "*/*")):
+    if prefers_json(request):
         head = {"experiment": experiment, "variant": variant, "load_time": load_time}
         return JsonResponse(head | data, status=status)
     calls = data.get("upstream_calls")
@@ -573,7 +578,7 @@ def clothe_error(request, bare):
 def dress(request, response):
     """Give an answer its body if it is a bare error, its timing and its policy."""
     if response.status_code >= 400 and not response.streaming:
-        as_json = prefers_json(request.headers.get("accept", "*/*"))
+        as_json = prefers_json(request)
         fits = "json" in response.headers.get("Content-Type", "")
         if not response.content or (as_json and not fits):
             response = clothe_error(request, response)
@@ -593,14 +598,19 @@ def dress(request, response):
     return response
 
 
+def note_arrival(request):
+    """Note when a request came; and a word that marks its page's own styles, scripts."""
+    scope = getattr(request, "scope", {})
+    request.started = scope.get("started") or time.perf_counter()
+    request.nonce = secrets.token_urlsafe(16)
+
+
 @async_only_middleware
 def lab_middleware(get_response):
     """Measure every answer and dress it: one native middleware, and so no hop."""
 
     async def middleware(request):
-        scope = getattr(request, "scope", {})
-        request.started = scope.get("started") or time.perf_counter()
-        request.nonce = secrets.token_urlsafe(16)
+        note_arrival(request)
         if not LAB.started:
             await sync_to_async(LAB.start, thread_sensitive=False)()
         try:
@@ -934,7 +944,7 @@ def dig(value, *way):
     return value
 
 
-def listed(value):
+def as_list(value):
     """The value if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
@@ -1029,7 +1039,7 @@ def to_time(value):
 
 def to_codes(values):
     """Qualifier codes, each once, in order; what is no text is none."""
-    texts = [v for v in listed(values) if isinstance(v, str) and v and v.isprintable()]
+    texts = [v for v in as_list(values) if isinstance(v, str) and v and v.isprintable()]
     return tuple(dict.fromkeys(texts))
 
 
@@ -1038,11 +1048,11 @@ def parse_iv(data):
 
     They are known by their codes, not their places; each sensor has a block of values.
     """
-    for series in listed(dig(data, "value", "timeSeries")):
+    for series in as_list(dig(data, "value", "timeSeries")):
         site = dig(series, "sourceInfo", "siteCode", 0, "value")
         parameter = dig(series, "variable", "variableCode", 0, "value")
-        for block in listed(dig(series, "values")):
-            for item in listed(dig(block, "value")):
+        for block in as_list(dig(series, "values")):
+            for item in as_list(dig(block, "value")):
                 value, moment = (
                     to_number(dig(item, "value")),
                     to_time(dig(item, "dateTime")),
@@ -1053,7 +1063,7 @@ def parse_iv(data):
 
 def parse_ogc(data):
     """Observations in an answer of the newer service (OGC API Features, GeoJSON)."""
-    for feature in listed(dig(data, "features")):
+    for feature in as_list(dig(data, "features")):
         found = dig(feature, "properties")
         site = str(dig(found, "monitoring_location_id")).removeprefix("USGS-")
         parameter = dig(found, "parameter_code")
@@ -1158,7 +1168,7 @@ PAGES["reading.html"] = """
 {% endfor %}</td></tr>"""
 
 
-def moment(iso):
+def when_observed(iso):
     """When a reading was observed, by the gauge's own clock, and how long ago."""
     if not iso:
         return None
@@ -1176,8 +1186,8 @@ def reading_row(reading, minute):
     flow_text = "" if flow is None else f"{flow:,.10g}"
     stage_text = "" if stage is None else f"{stage:.2f}"
     values = [
-        (flow_text, "ft³/s", moment(reading.discharge_observed)),
-        (stage_text, "ft", moment(reading.gage_height_observed)),
+        (flow_text, "ft³/s", when_observed(reading.discharge_observed)),
+        (stage_text, "ft", when_observed(reading.gage_height_observed)),
     ]
     unknown = "see the USGS's list of qualifiers"
     marks = [(q, QUALIFIERS.get(q.lower(), unknown)) for q in reading.qualifiers]
@@ -1198,7 +1208,7 @@ def rivers_main(readings, minute):
     return render_to_string("rivers.html", context)
 
 
-def source():
+def readings_source():
     """Where the readings come from: the embedded upstream, or an address."""
     if UPSTREAM_URL or SERVICES["usgs"][1]:
         return re.sub("//[^/]*@", "//", service_url("usgs"))
@@ -1211,7 +1221,7 @@ def rivers_page(request, readings, calls=6):
     late = errors == {str(UpstreamTimeout())}
     status = 200 if None in errors else 504 if late else 502
     sites = [reading._asdict() for reading in readings]
-    data = {"upstream_calls": calls, "source": source(), "sites": sites}
+    data = {"upstream_calls": calls, "source": readings_source(), "sites": sites}
     main = rivers_main(tuple(readings), this_minute())
     return page(request, "rivers.html", data, status, main)
 
@@ -1332,7 +1342,7 @@ class Stream(StreamingHttpResponse):
 
 def stream_rivers(request, calls):
     """The dashboard row by row, or one JSON object a line, in order of arrival."""
-    if prefers_json(request.headers.get("accept", "*/*")):
+    if prefers_json(request):
         return Stream(stream_lines(calls), content_type=NDJSON)
     return Stream(stream_rows(request, calls))
 
@@ -1348,7 +1358,7 @@ async def stream_rows(request, calls):
     """The page up to its rows, each row as it arrives, and the rest of the page."""
 
     def both_ends():
-        data = {"upstream_calls": len(SITES), "source": source()}
+        data = {"upstream_calls": len(SITES), "source": readings_source()}
         gap = "@@rows@@"
         html = page(request, "rivers.html", data, rows=gap, streamed=True)
         return html.content.decode().split(gap)
@@ -1374,25 +1384,21 @@ async def arriving(calls):
 # --------------------------------------------------------------- Experiment: home
 
 
-def text(value):
-    """A string as it is. Raises ValueError for anything else, and half characters."""
-    if not isinstance(value, str):
+def checked(value, kind):
+    """The value, if it is a whole text or a finite number, as asked. Else ValueError."""
+    if isinstance(value, str) != (kind is str):
         raise ValueError(value)
-    value.encode()
-    return value
-
-
-def price(value):
-    """A finite number. Raises ValueError for anything else."""
-    if isinstance(value, str) or to_number(value) is None:
+    if kind is str:
+        value.encode()  # half a character has no bytes
+    elif to_number(value) is None:
         raise ValueError(value)
     return value
 
 
 #: Service: what it lists, and what is told of each.
 SHOP = {
-    "promo": ("promotions", {"title": text, "text": text, "ends": text}),
-    "recco": ("books", {"title": text, "author": text, "price": price}),
+    "promo": ("promotions", {"title": str, "text": str, "ends": str}),
+    "recco": ("books", {"title": str, "author": str, "price": float}),
 }
 
 PAGES["home.html"] = """\
@@ -1413,7 +1419,7 @@ def read_part(service, body):
     key, kinds = SHOP[service]
     rows = dig(decode(body), key)
     try:
-        rows = [{name: kind(row[name]) for name, kind in kinds.items()} for row in rows]
+        rows = [{k: checked(row[k], kind) for k, kind in kinds.items()} for row in rows]
     except (TypeError, ValueError, LookupError):
         raise UpstreamError("The service's answer has an unknown shape.") from None
     return {key: rows}
@@ -1483,7 +1489,7 @@ def read_rates(body):
     data = decode(body)
     base, rates = dig(data, "base"), dig(data, "rates")
     try:
-        sound = text(base) and all(date.fromisoformat(day) for day in rates)
+        sound = checked(base, str) and all(date.fromisoformat(day) for day in rates)
         sound = sound and all(isinstance(of_day, dict) for of_day in rates.values())
     except (TypeError, ValueError, AttributeError):
         sound = False
@@ -2044,11 +2050,6 @@ def safe_name(name):
     return (stem or "file") + suffix
 
 
-def new_part():
-    """A path for a file that is still arriving."""
-    return INCOMING / secrets.token_hex(8)
-
-
 def publish(part, name):
     """Give a complete file its name, or one like it where that is taken. Returns it.
 
@@ -2066,7 +2067,7 @@ def publish(part, name):
 @contextmanager
 def arriving_file():
     """A path to write to; what has not been published by the end is gone."""
-    part = new_part()
+    part = INCOMING / secrets.token_hex(8)
     try:
         yield part
     finally:
@@ -2099,7 +2100,7 @@ def upload_form(request):
 
 def uploaded(request, name, size):
     """What was stored: 201 in JSON, and in HTML a way to the list."""
-    if prefers_json(request.headers.get("accept", "*/*")):
+    if prefers_json(request):
         data = {"name": name, "size": size, "url": file_url(name)}
         return page(request, "upload.html", data, 201)
     return HttpResponse(status=303, headers={"Location": "/files/"})
@@ -2602,7 +2603,7 @@ async def status(request):
         "django": django.__version__,
         "uvicorn": uvicorn.__version__,
         "database": engine,
-        "upstream": source(),
+        "upstream": readings_source(),
     }
     return JsonResponse(data)
 
@@ -2714,7 +2715,7 @@ OGC_ERROR = """\
 
 
 def upstream_error(status, message):
-    """Return a status and its HTML, which comes even where JSON was asked for."""
+    """A status and its HTML, which comes even where JSON was asked for."""
     return status, (
         "<!DOCTYPE html><html><head><title>Error report</title></head>"
         f"<body><h1>HTTP Status {status} - {message}</h1></body></html>"
@@ -2722,7 +2723,7 @@ def upstream_error(status, message):
 
 
 def gauge_flow(gauge, observed):
-    """Return the discharge: a crest in June, a wave a day and a little noise."""
+    """The discharge in ft³/s: a crest in June, a wave a day and a little noise."""
     day = observed.timestamp() / 86400
     since_crest = day % 365.25 - 163
     swell = math.exp(-((since_crest / (70 if since_crest > 0 else 42)) ** 2))
@@ -2732,7 +2733,7 @@ def gauge_flow(gauge, observed):
 
 
 def gauge_reading(site, code, when):
-    """Return time, value (None under ice) and qualifiers of the latest reading."""
+    """Time, value (None under ice) and qualifiers of the latest reading."""
     # A station reports when its turn on the satellite comes, so some lag behind.
     observed = when - timedelta(minutes=15 * (int(site) // 500 % 3))
     flow = gauge_flow(GAUGES[site], observed)
@@ -2747,7 +2748,7 @@ def gauge_reading(site, code, when):
 
 
 def sensor(site, code, when):
-    """Return what IV_SERIES and OGC_FEATURE tell about a sensor."""
+    """What IV_SERIES and OGC_FEATURE tell about a sensor."""
     label, description, unit = VARIABLES[code]
     observed, value, qualifiers = gauge_reading(site, code, when)
     legend = [(q, QUALIFIERS[q.lower()], n) for n, q in enumerate(qualifiers)]
@@ -2876,13 +2877,13 @@ LEVELS = {
 
 
 def rate(code, day):
-    """Return how much of a currency a euro bought on a day, in slow waves."""
+    """How much of a currency a euro bought on a day, in slow waves."""
     return LEVELS[code] * (1 + math.sin(day / 30 + int(code, 36)) / 200)
 
 
 @functools.lru_cache(maxsize=4)
 def rates_between(first, last, base, symbols):
-    """Return a date's rates for each date, as JSON, which takes a while for a year."""
+    """Each date's rates, as JSON, which takes a while for a year."""
     rates = {}
     for day in range(first.toordinal(), last.toordinal() + 1):
         unit = rate(base, day)
@@ -2892,7 +2893,7 @@ def rates_between(first, last, base, symbols):
 
 
 def rates_error(code, kind):
-    """Return the rates service's own error, with its own code."""
+    """The rates service's own error, with its own code."""
     return 400, json.dumps({"success": False, "error": {"code": code, "type": kind}})
 
 
@@ -2924,7 +2925,7 @@ ANSWERS = {
 
 @functools.lru_cache(maxsize=32)
 def upstream_answer(failing, method, path, query, quarter):
-    """Return the ASGI messages that answer a question, the same for a quarter hour."""
+    """The ASGI messages that answer a question, the same for a quarter hour."""
     if failing:
         status, text = upstream_error(503, "Service Unavailable")
     elif path not in ANSWERS:
@@ -3410,7 +3411,7 @@ class Application(ASGIHandler):
         headers = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
         plain = scope | {"query_string": b"", "headers": headers}
         request = self.request_class(plain, BytesIO())
-        request.started, request.nonce = scope["started"], secrets.token_urlsafe(16)
+        note_arrival(request)
         response = error_page(request, refusal.status, str(refusal))
         response.headers["Connection"] = "close"
         await self.send_response(dress(request, response), send)
@@ -3602,7 +3603,7 @@ def serving(target, folder, **variables):
         yield f"http://127.0.0.1:{address[1]}"
     finally:
         on_signal(SIGINT, SIG_IGN)  # a second Ctrl-C would leave the process behind
-        stop(process)
+        end_process(process)
 
 
 def wait_for(process, address, log):
@@ -3617,7 +3618,7 @@ def wait_for(process, address, log):
     raise RaceError(f"The server did not start: {' '.join(told[-1:])}")
 
 
-def stop(process):
+def end_process(process):
     """End a process, and kill it where it does not heed."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
@@ -3698,7 +3699,7 @@ class Race:
                 await self.go()
             finally:
                 watch.cancel()
-                tell("")
+                show_progress("")
 
     async def enter(self):
         """Enter the variants that the lab lists."""
@@ -3759,7 +3760,9 @@ class Race:
         """A warm-up, then the runs, each of all variants: so a drift hits all alike."""
         turns = list(product(range(self.options.runs + 1), self.entrants))
         for number, (run, entrant) in enumerate(turns, 1):
-            tell(f"{number} of {len(turns)}: {entrant.experiment} {entrant.variant}")
+            show_progress(
+                f"{number} of {len(turns)}: {entrant.experiment} {entrant.variant}"
+            )
             started = time.perf_counter()
             users = [self.ask(entrant.request) for _ in range(self.options.users)]
             outcomes = await asyncio.gather(*users)
@@ -3796,7 +3799,7 @@ class Race:
         }
 
 
-def tell(progress):
+def show_progress(progress):
     """Show how far the race is, on one line, to who sits at a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
@@ -3821,7 +3824,7 @@ COLUMNS = {
 }
 
 
-def table(results):
+def table_lines(results):
     """The lines of a table for people; a dash stands where there is no value."""
     rows = [[heading for heading, _ in COLUMNS.values()]]
     for result in results:
@@ -3832,12 +3835,12 @@ def table(results):
     return [(line % tuple(widths)).format(*row) for row in rows]
 
 
-def show(report, entrants):
+def print_report(report, entrants):
     """Print a report for people, and why requests failed, one reason a variant."""
     if not report["results"]:
         print("Nothing has been measured.")
         return
-    print(*table(report["results"]), "", sep="\n")
+    print(*table_lines(report["results"]), "", sep="\n")
     for entrant in entrants:
         if entrant.errors:
             print(f"{entrant.experiment} {entrant.variant}: {entrant.errors[0]}")
@@ -3866,7 +3869,7 @@ def race(arguments):
     if options.json:
         print(json.dumps(report))
     else:
-        show(report, racing.entrants)
+        print_report(report, racing.entrants)
     return status or int(any(x["failed"] for x in report["results"]))
 
 

@@ -3653,7 +3653,7 @@ def page(request, template, data, status=200, main=None, **extra):
 def error_page(request, status, sentence, **fields):
     return JsonResponse({"error": sentence}, status=status)
 
-def prefers_json(accept):
+def prefers_json(request):
     return True
 """
 SETTINGS = """

@@ -2962,23 +2962,20 @@ async def upstream(scope, receive, send):
         await send(message)
 
 
-# ---------------------------------------------------------------- The application
+# ---------------------------------------------------------------------- The lanes
 
-
-class StartError(Exception):
-    """What keeps the lab from starting, in one line."""
-
-
-class Refusal(Exception):
-    """A request that is turned away at the door: a status and a sentence."""
-
-    def __init__(self, status, sentence):
-        super().__init__(sentence)
-        self.status = status
+# Django gives each asynchronous request a thread of its own at its first synchronous
+# call. Its signals and its end are such calls, so ten thousand that wait hold ten thousand
+# threads. This section lends threads instead, to who has synchronous work, for as long
+# as the request lasts. It needs nothing of the other sections.
 
 
 class LanesBusy(Exception):
     """No thread for synchronous work became free in time."""
+
+
+class StartError(Exception):
+    """What keeps the lab from starting, in one line."""
 
 
 class Worker(threading.Thread):
@@ -3020,10 +3017,13 @@ def housekeeping():
 
 
 class Lanes:
-    """A fixed number of workers, each lent to one request at a time."""
+    """A fixed number of workers, each lent to one request at a time.
 
-    def __init__(self, size):
-        self.size, self.lock = size, threading.Lock()
+    A request waits for one so many seconds as there is patience.
+    """
+
+    def __init__(self, size, patience=10):
+        self.size, self.patience, self.lock = size, patience, threading.Lock()
         self.workers, self.idle, self.waiting = [], [], {}
 
     def lend(self, lane):
@@ -3085,14 +3085,14 @@ class Lane(Executor):
         return future
 
     def queue_up(self):
-        """Board an idle worker, or wait for one as long as a page may take."""
+        """Board an idle worker, or wait for one as long as there is patience."""
         if self.timer:
             return
         if worker := self.lanes.lend(self):
             self.board(worker)
         else:
             loop = asyncio.get_running_loop()
-            self.timer = loop.call_later(DEADLINE, self.leave)
+            self.timer = loop.call_later(self.lanes.patience, self.leave)
 
     def board(self, worker):
         """Have the calls made on a worker that is this request's from now on."""
@@ -3131,6 +3131,240 @@ class Lane(Executor):
         else:
             self.worker.jobs.put(housekeeping)
             self.worker.jobs.put(functools.partial(self.lanes.take_back, self.worker))
+
+
+class Door:
+    """Lets a few requests begin in each turn of the event loop, in order of arrival.
+
+    uvloop accepts one connection a turn. If all that ask were to begin in one turn, the
+    last of fifty new visitors would wait for fifty turns, each as long as all requests.
+    """
+
+    #: One a turn costs a tenth of the speed, eight leave half of the waiting.
+    A_TURN = 4
+
+    def __init__(self):
+        self.begun, self.queue = 0, deque()
+
+    async def enter(self):
+        """Begin in this turn, or in one of the next."""
+        loop = asyncio.get_running_loop()
+        if self.begun < self.A_TURN:
+            if not self.begun:
+                loop.call_soon(self.turn)
+            self.begun += 1
+        else:
+            self.queue.append(loop.create_future())
+            await self.queue[-1]
+
+    def turn(self):
+        """The loop has turned: let the next ones in."""
+        self.begun = min(self.A_TURN, len(self.queue))
+        if self.begun:
+            asyncio.get_running_loop().call_soon(self.turn)
+        for _ in range(self.begun):
+            place = self.queue.popleft()
+            if not place.done():  # its visitor may be gone
+                place.set_result(None)
+
+
+#: Django's housekeeping, which here is done where a worker is lent and taken back.
+#: (reset_urlconf has nothing to do: a request's URLconf ends with its own context.)
+HOUSEKEEPING = [
+    (signals.request_started, reset_queries),
+    (signals.request_started, close_old_connections),
+    (signals.request_finished, close_old_connections),
+    (signals.request_finished, close_caches),
+    (signals.request_finished, reset_urlconf),
+]
+
+
+class LanesHandler(ASGIHandler):
+    """Django's ASGI handler, on lanes: any site's `application = LanesHandler()`.
+
+    Django's own gives each request a thread for its signals and its end, even if it
+    only awaits. This one gives it a lane, which has no thread until it needs one.
+    """
+
+    chunk_size = 2**20
+
+    def __init__(self, size=40, patience=10):
+        super().__init__()
+        self.door, self.lanes, self.in_flight = Door(), Lanes(size, patience), 0
+        self.ready, self.starting = False, asyncio.Lock()
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            return await self.lifespan(receive, send)
+        if scope["type"] != "http":
+            raise ValueError(f"This is no HTTP request, but {scope['type']}.")
+        if not self.ready:
+            await self.startup()
+        self.in_flight += 1
+        lane = Lane(self.lanes)
+        try:
+            await self.door.enter()
+            async with ThreadSensitiveContext(executor=lane):
+                await self.handle(scope, receive, send)
+        finally:
+            lane.release()
+            self.in_flight -= 1
+
+    async def lifespan(self, receive, send):
+        """Start and stop with the server."""
+        await receive()
+        try:
+            await self.startup()
+        except StartError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def startup(self):
+        """Make ready, once, where a server has no lifespan at the first request."""
+        async with self.starting:
+            if not self.ready:
+                await self.open()
+                self.ready = True
+
+    async def shutdown(self):
+        """Leave everything as it was."""
+        self.ready = False
+        await self.close()
+
+    async def open(self):
+        """Take Django's housekeeping off the requests' way."""
+        self.lanes = Lanes(self.lanes.size, self.lanes.patience)
+        for signal, receiver in HOUSEKEEPING:
+            signal.disconnect(receiver)
+
+    async def close(self):
+        """Close the lanes, and give Django its housekeeping back."""
+        await asyncio.to_thread(self.lanes.close)
+        for signal, receiver in HOUSEKEEPING:
+            signal.connect(receiver)
+
+    async def handle(self, scope, receive, send):
+        """One request, from its body to its end."""
+        try:
+            body = await self.read_body(scope, receive)
+        except RequestAborted:
+            return
+        with closing(body):
+            set_script_prefix(get_script_prefix(scope))
+            await signals.request_started.asend(sender=type(self), scope=scope)
+            request, refusal = self.create_request(scope, body)
+            if request is None:
+                await self.send_response(refusal, send)
+                await self.close_response(refusal, plain=False)
+            else:
+                await self.answer(request, receive, send)
+
+    async def read_body(self, scope, receive):
+        """The body in a file, as Django reads it. Raises RequestAborted."""
+        return await super().read_body(receive)
+
+    async def answer(self, request, receive, send):
+        """Make the response, send it and close it.
+
+        If closing takes a thread, the answer's last message waits for it: else a
+        visitor on a kept connection would ask faster than his requests are closed.
+        """
+        response, plain, last = None, not signals.request_finished.receivers, []
+
+        async def send_but_last(message):
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                last.append(message | {"body": b""})
+                message = message | {"more_body": True}
+            await send(message)
+
+        try:
+            async with asyncio.timeout(None) as visit:
+                watch = asyncio.ensure_future(self.watch(receive, visit))
+                try:
+                    response = await self.run_get_response(request)
+                    plain = self.is_plain(request, response)
+                    sender = send if plain else send_but_last
+                    sender = yielding(sender) if response.streaming else sender
+                    await self.send_response(response, sender)
+                finally:
+                    watch.cancel()
+        except TimeoutError:
+            if not visit.expired():
+                raise
+        try:
+            await self.close_response(response, plain)
+        finally:
+            for message in last:
+                await send(message)
+
+    async def watch(self, receive, visit):
+        """When the visitor leaves, time is up: what his page awaits is cancelled."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        visit.reschedule(0)
+
+    def is_plain(self, request, response):
+        """Whether closing the response needs no thread: there is nothing to do."""
+        return (
+            response._resource_closers == [request.close]
+            and not hasattr(request, "_files")
+            and not signals.request_finished.receivers
+            and not caches.all(initialized_only=True)
+        )
+
+    async def close_response(self, response, plain):
+        """Close what the response holds, on the lane, or elsewhere if none is free."""
+        if plain:
+            if response is not None:
+                response.close()
+            return
+
+        def close():
+            if response is None:
+                signals.request_finished.send(sender=type(self))
+            else:
+                response.close()
+            close_caches()
+
+        def close_elsewhere():
+            try:
+                close()
+            finally:
+                connections.close_all()  # a pool's thread keeps none
+
+        try:
+            await sync_to_async(close)()
+        except LanesBusy:
+            await sync_to_async(close_elsewhere, thread_sensitive=False)()
+
+
+def yielding(send):
+    """Let the event loop turn after each chunk.
+
+    uvicorn takes what is sent to a visitor who has left, at once and for ever: a stream
+    that awaits nothing else would never notice, and nobody else would be served.
+    """
+
+    async def send_and_yield(message):
+        await send(message)
+        await asyncio.sleep(0)
+
+    return send_and_yield
+
+
+# ---------------------------------------------------------------- The application
+
+
+class Refusal(Exception):
+    """A request that is turned away at the door: a status and a sentence."""
+
+    def __init__(self, status, sentence):
+        super().__init__(sentence)
+        self.status = status
 
 
 def not_of_upstream(record):
@@ -3228,183 +3462,57 @@ def put_template():
             os.link(part, TEMPLATE)
 
 
-#: Django's housekeeping, which here is done where a worker is lent and taken back.
-#: (reset_urlconf has nothing to do: a request's URLconf ends with its own context.)
-HOUSEKEEPING = [
-    (signals.request_started, reset_queries),
-    (signals.request_started, close_old_connections),
-    (signals.request_finished, close_old_connections),
-    (signals.request_finished, close_caches),
-    (signals.request_finished, reset_urlconf),
-]
-
-
-class Door:
-    """Lets a few requests begin in each turn of the event loop, in order of arrival.
-
-    uvloop accepts one connection a turn. If all that ask were to begin in one turn, the
-    last of fifty new visitors would wait for fifty turns, each as long as all requests.
-    """
-
-    #: One a turn costs a tenth of the speed, eight leave half of the waiting.
-    A_TURN = 4
+class Application(LanesHandler):
+    """The lab's handler: it starts the lab, and refuses at the door what is too much."""
 
     def __init__(self):
-        self.begun, self.queue = 0, deque()
-
-    async def enter(self):
-        """Begin in this turn, or in one of the next."""
-        loop = asyncio.get_running_loop()
-        if self.begun < self.A_TURN:
-            if not self.begun:
-                loop.call_soon(self.turn)
-            self.begun += 1
-        else:
-            self.queue.append(loop.create_future())
-            await self.queue[-1]
-
-    def turn(self):
-        """The loop has turned: let the next ones in."""
-        self.begun = min(self.A_TURN, len(self.queue))
-        if self.begun:
-            asyncio.get_running_loop().call_soon(self.turn)
-        for _ in range(self.begun):
-            place = self.queue.popleft()
-            if not place.done():  # its visitor may be gone
-                place.set_result(None)
-
-
-class Application(ASGIHandler):
-    """Django's ASGI handler, on lanes.
-
-    Django's own gives each request a thread for its signals and its end, even if it
-    only awaits. This one gives it a lane, which has no thread until it needs one.
-    """
-
-    chunk_size = 2**20
-
-    def __init__(self):
-        super().__init__()
-        self.door, self.lanes = Door(), Lanes(LANES)
-        self.in_flight, self.http_parser = 0, None
-        self.ready, self.starting = False, asyncio.Lock()
+        super().__init__(LANES, DEADLINE)
+        self.http_parser = None
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] == "lifespan":
-            return await self.lifespan(receive, send)
-        if scope["type"] != "http":
-            raise ValueError(f"This is no HTTP request, but {scope['type']}.")
-        if not self.ready:
-            await self.startup()
-        if self.http_parser is None:
+        scope["started"] = time.perf_counter()
+        if self.http_parser is None and scope["type"] == "http":
             module = type(getattr(receive, "__self__", receive)).__module__
             self.http_parser = module.rpartition(".")[2].removesuffix("_impl")
-        scope["started"] = time.perf_counter()
-        self.in_flight += 1
-        lane = Lane(self.lanes)
-        try:
-            await self.door.enter()
-            async with ThreadSensitiveContext(executor=lane):
-                await self.handle(scope, receive, send)
-        finally:
-            lane.release()
-            self.in_flight -= 1
+        await super().__call__(scope, receive, send)
+
+    async def open(self):
+        """Start what runs beside the views, and change what is global."""
+        pool = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="pool")
+        asyncio.get_running_loop().set_default_executor(pool)
+        await asyncio.to_thread(LAB.start)
+        await super().open()
+        gc.collect()
+        gc.freeze()
+
+    async def close(self):
+        """Close clients, lanes and the upstream; leave what is global as it was."""
+        if client := async_clients.pop(asyncio.get_running_loop(), None):
+            await client.aclose()
+        await super().close()
+        await asyncio.to_thread(LAB.stop)
+        gc.unfreeze()
 
     async def handle(self, scope, receive, send):
-        """One request, from its body to its end."""
+        """One request, or its refusal."""
         try:
-            body = await read_body(scope, receive)
-        except RequestAborted:
-            return
+            await super().handle(scope, receive, send)
         except Refusal as refusal:
             await self.refuse(scope, send, refusal)
-            return
-        with closing(body):
-            set_script_prefix(get_script_prefix(scope))
-            await signals.request_started.asend(sender=type(self), scope=scope)
-            try:
-                request, _ = self.create_request(scope, body)
-            except (BadRequest, ValueError, LookupError):  # an odd Content-Type
-                request = None
-            if request is None:
-                refusal = Refusal(400, "The query is not UTF-8, or the type unclear.")
-                await self.refuse(scope, send, refusal)
-                return
-            await self.answer(request, receive, send)
 
-    async def answer(self, request, receive, send):
-        """Make the response, send it and close it.
+    async def read_body(self, scope, receive):
+        """The body, within its limits. Raises Refusal and RequestAborted."""
+        return await read_body(scope, receive)
 
-        If closing takes a thread, the answer's last message waits for it: else a
-        visitor on a kept connection would ask faster than his requests are closed.
-        """
-        response, plain, last = None, not signals.request_finished.receivers, []
-
-        async def send_but_last(message):
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                last.append(message | {"body": b""})
-                message = message | {"more_body": True}
-            await send(message)
-
+    def create_request(self, scope, body):
+        """Django's request. Raises Refusal where it can make none."""
         try:
-            async with asyncio.timeout(None) as visit:
-                watch = asyncio.ensure_future(self.watch(receive, visit))
-                try:
-                    response = await self.run_get_response(request)
-                    plain = self.is_plain(request, response)
-                    sender = send if plain else send_but_last
-                    sender = yielding(sender) if response.streaming else sender
-                    await self.send_response(response, sender)
-                finally:
-                    watch.cancel()
-        except TimeoutError:
-            if not visit.expired():
-                raise
-        try:
-            await self.close_response(response, plain)
-        finally:
-            for message in last:
-                await send(message)
-
-    async def watch(self, receive, visit):
-        """When the visitor leaves, time is up: what his page awaits is cancelled."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        visit.reschedule(0)
-
-    def is_plain(self, request, response):
-        """Whether closing the response needs no thread: there is nothing to do."""
-        return (
-            response._resource_closers == [request.close]
-            and not hasattr(request, "_files")
-            and not signals.request_finished.receivers
-            and not caches.all(initialized_only=True)
-        )
-
-    async def close_response(self, response, plain):
-        """Close what the response holds, on the lane, or elsewhere if none is free."""
-        if plain:
-            if response is not None:
-                response.close()
-            return
-
-        def close():
-            if response is None:
-                signals.request_finished.send(sender=type(self))
-            else:
-                response.close()
-            close_caches()
-
-        def close_elsewhere():
-            try:
-                close()
-            finally:
-                connections.close_all()  # a pool's thread keeps none
-
-        try:
-            await sync_to_async(close)()
-        except LanesBusy:
-            await sync_to_async(close_elsewhere, thread_sensitive=False)()
+            request, refusal = super().create_request(scope, body)
+        except (BadRequest, ValueError, LookupError):  # an odd Content-Type
+            request = refusal = None
+        if request is None:
+            raise Refusal(400, "The query is not UTF-8, or the type unclear.")
+        return request, refusal
 
     async def refuse(self, scope, send, refusal):
         """Answer at the door, without what the visitor still sends, and hang up."""
@@ -3415,59 +3523,6 @@ class Application(ASGIHandler):
         response = error_page(request, refusal.status, str(refusal))
         response.headers["Connection"] = "close"
         await self.send_response(dress(request, response), send)
-
-    async def startup(self):
-        """Make the lab ready, and change what is global, once."""
-        async with self.starting:
-            if self.ready:
-                return
-            pool = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="pool")
-            asyncio.get_running_loop().set_default_executor(pool)
-            await asyncio.to_thread(LAB.start)
-            self.lanes = Lanes(LANES)
-            for signal, handler in HOUSEKEEPING:
-                signal.disconnect(handler)
-            gc.collect()
-            gc.freeze()
-            self.ready = True
-
-    async def shutdown(self):
-        """Close clients, lanes and the upstream; leave what is global as it was."""
-        self.ready = False
-        if client := async_clients.pop(asyncio.get_running_loop(), None):
-            await client.aclose()
-        await asyncio.to_thread(self.lanes.close)
-        await asyncio.to_thread(LAB.stop)
-        for signal, handler in HOUSEKEEPING:
-            signal.connect(handler)
-        gc.unfreeze()
-
-    async def lifespan(self, receive, send):
-        """Start and stop with the server."""
-        await receive()
-        try:
-            await self.startup()
-        except StartError as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self.shutdown()
-        await send({"type": "lifespan.shutdown.complete"})
-
-
-def yielding(send):
-    """Let the event loop turn after each chunk.
-
-    uvicorn takes what is sent to a visitor who has left, at once and for ever: a stream
-    that awaits nothing else would never notice, and nobody else would be served.
-    """
-
-    async def send_and_yield(message):
-        await send(message)
-        await asyncio.sleep(0)
-
-    return send_and_yield
 
 
 async def read_body(scope, receive):

@@ -3762,6 +3762,55 @@ def test_source_works_in_another_project(project, name):
         assert answer.json()
 
 
+#: Another project's views, which wait for each other.
+WAITING = """
+import asyncio, threading
+from django.http import JsonResponse
+from django.urls import path
+
+gate, held = asyncio.Event(), []
+
+async def wait(request):
+    held.append(request)
+    await gate.wait()
+    return JsonResponse({})
+
+async def seen(request):
+    return JsonResponse({"held": len(held), "threads": threading.active_count()})
+
+def release(request):
+    gate._loop.call_soon_threadsafe(gate.set)
+    return JsonResponse({"thread": threading.current_thread().name})
+
+urlpatterns = [path("wait/", wait), path("seen/", seen), path("release/", release)]
+"""
+LANES_ASGI = """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+import django
+django.setup()
+"""
+
+
+def test_lanes_work_in_another_project(tmp_path):
+    lanes = pasted("application = LanesHandler(size=2)")
+    assert "LAB." not in lanes.replace(PROJECT, "")
+    for name, text in {
+        "urls.py": WAITING,
+        "settings.py": SETTINGS,
+        "asgi.py": LANES_ASGI + lanes,
+    }.items():
+        Path(tmp_path, name).write_text(text)
+    command = f"-m uvicorn asgi:application --app-dir {tmp_path} --port {{port}}"
+    with run(command, PYTHONPATH=str(tmp_path)) as server:
+        before = server.json("/seen/")["threads"]
+        visitors = lane_visit(server, *["/wait/"] * 100)
+        until(lambda: server.json("/seen/")["held"] == 100)
+        assert server.json("/seen/")["threads"] <= before + 1
+        assert server.json("/release/")["thread"].startswith("lane-")
+        assert {status_of(rest(visitor)) for visitor in visitors} == {200}
+
+
 # ---------------------------------------------------------------------- The application
 
 # ------------------------------------------------------------- A site of views to try
@@ -4956,8 +5005,8 @@ def test_http_1_0(lane_small):
 class Crowd:
     """Requests of all kinds on a few lanes, and which of them each thread has served."""
 
-    def __init__(self, seed, size=4):
-        self.random, self.lanes = random.Random(seed), app.Lanes(size)
+    def __init__(self, seed, patience, size=4):
+        self.random, self.lanes = random.Random(seed), app.Lanes(size, patience)
         self.served, self.outliving, self.answered = {}, [], 0
 
     def work(self, number):
@@ -5030,11 +5079,10 @@ class Crowd:
         await asyncio.gather(*self.outliving, return_exceptions=True)
 
 
-@pytest.mark.parametrize("deadline", [10, 0.004])
+@pytest.mark.parametrize("patience", [10, 0.004])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_lanes_hold_under_stress(monkeypatch, deadline):
-    monkeypatch.setattr(app, "DEADLINE", deadline)
-    crowd = Crowd(seed=deadline)
+def test_lanes_hold_under_stress(patience):
+    crowd = Crowd(seed=patience, patience=patience)
     lanes = crowd.lanes
     in_a_loop(asyncio.wait_for(crowd.come(2000, 40), 20))
     until(lambda: len(lanes.idle) == len(lanes.workers))

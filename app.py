@@ -918,6 +918,41 @@ async def fetch_async(service, url):
     return body
 
 
+class Door:
+    """Lets a few go on in each turn of the event loop, in order of arrival.
+
+    Where a crowd goes on in one turn, all else waits for the whole of it: what is sent
+    leaves at the turn's end, and uvloop lets in one new connection a turn.
+    """
+
+    #: One a turn costs a tenth of the speed, eight leave half of the waiting.
+    A_TURN = 4
+
+    def __init__(self):
+        self.gone, self.queue = 0, deque()
+
+    async def enter(self):
+        """Go on in this turn, or in one of the next."""
+        loop = asyncio.get_running_loop()
+        if self.gone < self.A_TURN:
+            if not self.gone:
+                loop.call_soon(self.turn)
+            self.gone += 1
+        else:
+            self.queue.append(loop.create_future())
+            await self.queue[-1]
+
+    def turn(self):
+        """The loop has turned: let the next ones go on."""
+        self.gone = min(self.A_TURN, len(self.queue))
+        if self.gone:
+            asyncio.get_running_loop().call_soon(self.turn)
+        for _ in range(self.gone):
+            place = self.queue.popleft()
+            if not place.done():  # its visitor may have left
+                place.set_result(None)
+
+
 def refuse_constant(name):
     """NaN and Infinity are no JSON, though Python reads them."""
     raise ValueError(name)
@@ -1294,7 +1329,8 @@ class Flight:
     under_way = {}
 
     def __init__(self, key, call):
-        self.visitors, self.key, self.task = 0, key, asyncio.ensure_future(call)
+        self.visitors, self.key, self.door = 0, key, Door()
+        self.task = asyncio.ensure_future(call)
         self.under_way[key] = self
         self.task.add_done_callback(lambda task: self.land())
 
@@ -1319,6 +1355,7 @@ async def share_flights(fetch, questions):
     try:
         # wait(), unlike gather(), leaves the calls alone when this visitor leaves.
         await asyncio.wait([flight.task for flight in flights])
+        await flights[0].door.enter()  # who is first may ask again, for all the others
     finally:
         for flight in flights:
             flight.visitors -= 1
@@ -2967,7 +3004,7 @@ async def upstream(scope, receive, send):
 # Django gives each asynchronous request a thread of its own at its first synchronous
 # call. Its signals and its end are such calls, so ten thousand that wait hold ten thousand
 # threads. This section lends threads instead, to who has synchronous work, for as long
-# as the request lasts. It needs nothing of the other sections.
+# as the request lasts. Of the other sections it needs Door alone.
 
 
 class LanesBusy(Exception):
@@ -2975,7 +3012,7 @@ class LanesBusy(Exception):
 
 
 class StartError(Exception):
-    """What keeps the lab from starting, in one line."""
+    """What keeps the site from starting, in one line."""
 
 
 class Worker(threading.Thread):
@@ -3131,41 +3168,6 @@ class Lane(Executor):
         else:
             self.worker.jobs.put(housekeeping)
             self.worker.jobs.put(functools.partial(self.lanes.take_back, self.worker))
-
-
-class Door:
-    """Lets a few requests begin in each turn of the event loop, in order of arrival.
-
-    uvloop accepts one connection a turn. If all that ask were to begin in one turn, the
-    last of fifty new visitors would wait for fifty turns, each as long as all requests.
-    """
-
-    #: One a turn costs a tenth of the speed, eight leave half of the waiting.
-    A_TURN = 4
-
-    def __init__(self):
-        self.begun, self.queue = 0, deque()
-
-    async def enter(self):
-        """Begin in this turn, or in one of the next."""
-        loop = asyncio.get_running_loop()
-        if self.begun < self.A_TURN:
-            if not self.begun:
-                loop.call_soon(self.turn)
-            self.begun += 1
-        else:
-            self.queue.append(loop.create_future())
-            await self.queue[-1]
-
-    def turn(self):
-        """The loop has turned: let the next ones in."""
-        self.begun = min(self.A_TURN, len(self.queue))
-        if self.begun:
-            asyncio.get_running_loop().call_soon(self.turn)
-        for _ in range(self.begun):
-            place = self.queue.popleft()
-            if not place.done():  # its visitor may be gone
-                place.set_result(None)
 
 
 #: Django's housekeeping, which here is done where a worker is lent and taken back.

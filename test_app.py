@@ -4657,6 +4657,50 @@ def test_new_visitors_wait_for_few_requests_of_others(lab):
     assert in_a_loop(answers_until_all_are_in(lab, 60)) < 60 * 12
 
 
+async def turns_of(visits):
+    """The turn of the event loop in which each visit ended; None for a cancelled one."""
+    turn, loop = 0, asyncio.get_running_loop()
+
+    def tick():
+        nonlocal turn, ticking
+        turn, ticking = turn + 1, loop.call_soon(tick)
+
+    async def timed(visit):
+        with suppress(asyncio.CancelledError):
+            await visit
+            return turn
+
+    ticking = loop.call_soon(tick)
+    tasks = [asyncio.ensure_future(timed(visit)) for visit in visits]
+    await asyncio.sleep(0)
+    tasks[20].cancel()
+    turns = await asyncio.gather(*tasks)
+    ticking.cancel()
+    return turns
+
+
+async def shared_by_forty():
+    """The turns in which forty visitors who share a call go on."""
+
+    async def fetch(question):
+        await asyncio.sleep(0.05)
+
+    return await turns_of([app.share_flights(fetch, "ab") for _ in range(40)])
+
+
+async def forty_at_a_door():
+    door = app.Door()
+    return await turns_of([door.enter() for _ in range(40)])
+
+
+@pytest.mark.parametrize("crowd", [shared_by_forty, forty_at_a_door])
+def test_a_crowd_goes_on_a_few_a_turn_in_order(crowd):
+    turns = in_a_loop(crowd())
+    assert turns.pop(20) is None
+    assert turns == sorted(turns)
+    assert max(turns.count(turn) for turn in turns) <= 2 * app.Door.A_TURN
+
+
 # --------------------------------------------------------------- The two applications
 
 #: Starts and stops the application twice, by hand, and prints what is left of it.

@@ -56,7 +56,7 @@ import weakref
 from collections import defaultdict, deque, namedtuple
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import aclosing, closing, contextmanager, nullcontext, suppress
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from io import BytesIO
@@ -928,25 +928,25 @@ class Door:
     #: One a turn costs a tenth of the speed, eight leave half of the waiting.
     A_TURN = 4
 
-    def __init__(self):
-        self.gone, self.queue = 0, deque()
+    def __init__(self, loop, shut=False):
+        self.loop, self.queue = loop, deque()
+        self.gone = self.A_TURN if shut else 0
 
     async def enter(self):
-        """Go on in this turn, or in one of the next."""
-        loop = asyncio.get_running_loop()
+        """Go on in this turn, or in one of the next; if the door is shut, after `turn`."""
         if self.gone < self.A_TURN:
             if not self.gone:
-                loop.call_soon(self.turn)
+                self.loop.call_soon(self.turn)
             self.gone += 1
         else:
-            self.queue.append(loop.create_future())
+            self.queue.append(self.loop.create_future())
             await self.queue[-1]
 
     def turn(self):
-        """The loop has turned: let the next ones go on."""
+        """The loop has turned, or the door is opened: let the next ones go on."""
         self.gone = min(self.A_TURN, len(self.queue))
         if self.gone:
-            asyncio.get_running_loop().call_soon(self.turn)
+            self.loop.call_soon(self.turn)
         for _ in range(self.gone):
             place = self.queue.popleft()
             if not place.done():  # its visitor may have left
@@ -1323,28 +1323,42 @@ async def gather_readings():
 
 
 class Flight:
-    """A call that is under way, and how many visitors wait for it."""
+    """A call that is under way, and the visitors who wait for it."""
 
     #: (Event loop, question): the flight that will bring the answer.
     under_way = {}
 
     def __init__(self, key, call):
-        self.visitors, self.key, self.door = 0, key, Door()
-        self.task = asyncio.ensure_future(call)
-        self.under_way[key] = self
+        loop, _ = self.key = key
+        self.visitors, self.door = 0, Door(loop, shut=True)
+        # In a context of its own, for it may outlast the visitor who began it.
+        self.task = loop.create_task(call, context=Context())
         self.task.add_done_callback(lambda task: self.land())
+        self.under_way[key] = self
 
     def land(self):
+        """Let the visitors off, and nobody board any more."""
+        self.close()
+        self.door.turn()
+
+    def close(self):
         """Let nobody board any more; a later flight may have the key by now."""
         if self.under_way.get(self.key) is self:
             del self.under_way[self.key]
+
+    def leave(self):
+        """A visitor leaves; when the last one does, the call is cancelled."""
+        self.visitors -= 1
+        if not self.visitors:
+            self.close()  # it takes a turn or two to end
+            self.task.cancel()
 
 
 async def share_flights(fetch, questions):
     """The answers to all questions, and how many calls were started for them.
 
-    Who asks what is being asked waits for that call. When the last visitor who waits
-    for a call leaves, it is cancelled.
+    Who asks what is being asked waits for that call, and shares its fate. When the last
+    visitor who waits for a call leaves, it is cancelled.
     """
     loop, flights, started = asyncio.get_running_loop(), [], 0
     for question in questions:
@@ -1353,16 +1367,12 @@ async def share_flights(fetch, questions):
         flight.visitors += 1
         flights.append(flight)
     try:
-        # wait(), unlike gather(), leaves the calls alone when this visitor leaves.
-        await asyncio.wait([flight.task for flight in flights])
-        await flights[0].door.enter()  # who is first may ask again, for all the others
+        for flight in flights:
+            await flight.door.enter()
+        return [flight.task.result() for flight in flights], started
     finally:
         for flight in flights:
-            flight.visitors -= 1
-            if not flight.visitors:
-                flight.land()  # it takes a turn or two to end
-                flight.task.cancel()
-    return [flight.task.result() for flight in flights], started
+            flight.leave()
 
 
 class Stream(StreamingHttpResponse):
@@ -3008,7 +3018,7 @@ async def upstream(scope, receive, send):
 
 
 class LanesBusy(Exception):
-    """No thread for synchronous work became free in time."""
+    """No thread for synchronous work became free in time: a handler500's 503."""
 
 
 class StartError(Exception):
@@ -3186,13 +3196,15 @@ class LanesHandler(ASGIHandler):
 
     Django's own gives each request a thread for its signals and its end, even if it
     only awaits. This one gives it a lane, which has no thread until it needs one.
+    A task that outlives its request has no lane: `thread_sensitive=False` is its way.
     """
 
     chunk_size = 2**20
 
     def __init__(self, size=40, patience=10):
+        django.setup(set_prefix=False)
         super().__init__()
-        self.door, self.lanes, self.in_flight = Door(), Lanes(size, patience), 0
+        self.lanes, self.door, self.in_flight = Lanes(size, patience), None, 0
         self.ready, self.starting = False, asyncio.Lock()
 
     async def __call__(self, scope, receive, send):
@@ -3202,6 +3214,9 @@ class LanesHandler(ASGIHandler):
             raise ValueError(f"This is no HTTP request, but {scope['type']}.")
         if not self.ready:
             await self.startup()
+        loop = asyncio.get_running_loop()
+        if self.door is None or self.door.loop is not loop:
+            self.door = Door(loop)
         self.in_flight += 1
         lane = Lane(self.lanes)
         try:
@@ -3261,7 +3276,7 @@ class LanesHandler(ASGIHandler):
             request, refusal = self.create_request(scope, body)
             if request is None:
                 await self.send_response(refusal, send)
-                await self.close_response(refusal, plain=False)
+                await sync_to_async(refusal.close)()
             else:
                 await self.answer(request, receive, send)
 
@@ -3275,7 +3290,7 @@ class LanesHandler(ASGIHandler):
         If closing takes a thread, the answer's last message waits for it: else a
         visitor on a kept connection would ask faster than his requests are closed.
         """
-        response, plain, last = None, not signals.request_finished.receivers, []
+        response, last = None, []
 
         async def send_but_last(message):
             if message["type"] == "http.response.body" and not message.get("more_body"):
@@ -3288,7 +3303,7 @@ class LanesHandler(ASGIHandler):
                 watch = asyncio.ensure_future(self.watch(receive, visit))
                 try:
                     response = await self.run_get_response(request)
-                    plain = self.is_plain(request, response)
+                    plain = self.closes_plainly(request, response)
                     sender = send if plain else send_but_last
                     sender = yielding(sender) if response.streaming else sender
                     await self.send_response(response, sender)
@@ -3298,7 +3313,7 @@ class LanesHandler(ASGIHandler):
             if not visit.expired():
                 raise
         try:
-            await self.close_response(response, plain)
+            await self.close_response(request, response)
         finally:
             for message in last:
                 await send(message)
@@ -3309,18 +3324,18 @@ class LanesHandler(ASGIHandler):
             pass
         visit.reschedule(0)
 
-    def is_plain(self, request, response):
-        """Whether closing the response needs no thread: there is nothing to do."""
-        return (
-            response._resource_closers == [request.close]
+    def closes_plainly(self, request, response):
+        """Whether to close the response needs no thread: there is nothing to do."""
+        return not signals.request_finished.receivers and (
+            response is None
+            or response._resource_closers == [request.close]
             and not hasattr(request, "_files")
-            and not signals.request_finished.receivers
             and not caches.all(initialized_only=True)
         )
 
-    async def close_response(self, response, plain):
+    async def close_response(self, request, response):
         """Close what the response holds, on the lane, or elsewhere if none is free."""
-        if plain:
+        if self.closes_plainly(request, response):
             if response is not None:
                 response.close()
             return
@@ -3367,6 +3382,13 @@ class Refusal(Exception):
     def __init__(self, status, sentence):
         super().__init__(sentence)
         self.status = status
+
+
+def briefly(record):
+    """A filter of log records: that all lanes are busy takes no traceback to tell."""
+    if record.exc_info and isinstance(record.exc_info[1], LanesBusy):
+        record.exc_info = None
+    return True
 
 
 def not_of_upstream(record):
@@ -3475,7 +3497,8 @@ class Application(LanesHandler):
         scope["started"] = time.perf_counter()
         if self.http_parser is None and scope["type"] == "http":
             module = type(getattr(receive, "__self__", receive)).__module__
-            self.http_parser = module.rpartition(".")[2].removesuffix("_impl")
+            if module.startswith("uvicorn.protocols.http."):
+                self.http_parser = module.rpartition(".")[2].removesuffix("_impl")
         await super().__call__(scope, receive, send)
 
     async def open(self):
@@ -3484,6 +3507,7 @@ class Application(LanesHandler):
         asyncio.get_running_loop().set_default_executor(pool)
         await asyncio.to_thread(LAB.start)
         await super().open()
+        logging.getLogger("django.request").addFilter(briefly)
         gc.collect()
         gc.freeze()
 
@@ -3493,6 +3517,7 @@ class Application(LanesHandler):
             await client.aclose()
         await super().close()
         await asyncio.to_thread(LAB.stop)
+        logging.getLogger("django.request").removeFilter(briefly)
         gc.unfreeze()
 
     async def handle(self, scope, receive, send):

@@ -1,0 +1,185 @@
+"""Measure what the README tells of many visitors, and print its table.
+
+    pip install -r requirements.txt starlette 'psycopg[binary]'     # and Debian's wrk
+    python .ci/load.py
+
+One server at a time, in one process, beside the upstream in a process of its own; wrk
+asks from outside. What is compared is measured in turns, three times; the median counts.
+DATABASE_URL may name an empty PostgreSQL database. It takes five minutes.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import median
+
+HERE = Path(__file__).parent
+ROUNDS = 3
+DATABASE_URL = os.environ.pop("DATABASE_URL", None)
+
+
+@contextmanager
+def server(target, **variables):
+    """The address and process number of a uvicorn that serves the target."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="load-") as folder:
+        paths = {"PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}", "DATA_DIR": folder}
+        command = [sys.executable, "-m", "uvicorn", target, f"--port={port}"]
+        process = subprocess.Popen(
+            [*command, "--no-access-log", "--log-level=warning"],
+            env=os.environ | paths | variables,
+        )
+        try:
+            while process.poll() is None:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}", process.pid
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+            process.wait()
+
+
+def wrk(url, visitors, seconds=5):
+    """Requests, those a second, and the 99th percentile in ms. Fails on an error."""
+    command = ["wrk", "-t1", f"-c{visitors}", f"-d{seconds}s", "--timeout=30s"]
+    done = subprocess.run(
+        [*command, "--latency", url], capture_output=True, check=True, text=True
+    )
+    if trouble := re.search(r"(Socket errors|Non-2xx).*", done.stdout):
+        raise SystemExit(f"{url} at {visitors}: {trouble[0]}")
+    number, unit = re.search(r"99%\s+([\d.]+)(\w+)", done.stdout).groups()
+    return {
+        "requests": int(re.search(r"(\d+) requests in", done.stdout)[1]),
+        "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1]),
+        "p99": float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit],
+    }
+
+
+def process_status(pid):
+    """A process's threads and resident MB."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    threads, kb = (
+        re.search(rf"{name}:\s+(\d+)", text)[1] for name in ("Threads", "VmRSS")
+    )
+    return int(threads), int(kb) / 1024
+
+
+def ten_thousand(target):
+    """What ten thousand visitors cost who wait three seconds for the upstream."""
+    peaks, over = [(0, 0)], threading.Event()
+
+    def watch(pid):
+        while not over.wait(0.1):
+            peaks.append(process_status(pid))
+
+    with server("app:upstream", UPSTREAM_LATENCY="3") as (upstream, _):
+        with server(target, UPSTREAM_URL=upstream) as (url, pid):
+            watcher = threading.Thread(target=watch, args=[pid])
+            watcher.start()
+            answered = wrk(f"{url}/rivers/shared/", 10_000, 10)["requests"]
+            over.set()
+            watcher.join()
+    threads, memory = (max(values) for values in zip(*peaks, strict=True))
+    return f"{answered:,} answered in 10 s, {threads:,} threads, {memory:.0f} MB"
+
+
+def hello(target, variant):
+    """Fifty visitors of the smallest page: rate, tail and memory."""
+    with server(target) as (url, pid):
+        wrk(f"{url}/hello/{variant}/", 10, 1)
+        before = process_status(pid)[1]
+        found = wrk(f"{url}/hello/{variant}/", 50)
+        return found | {"memory": process_status(pid)[1] - before}
+
+
+def rivers(target, loads, upstream):
+    """The rate of each page at each number of visitors."""
+    with server(target, UPSTREAM_URL=upstream) as (url, _):
+        wrk(f"{url}{loads[0][0]}", 20, 2)
+        return [wrk(url + path, visitors)["rate"] for path, visitors in loads]
+
+
+def database_connections(address):
+    """Connections to PostgreSQL after a thousand requests of fifty visitors, or more."""
+    import psycopg
+
+    with server("app:application", DATABASE_URL=address) as (url, _):
+        seconds = 5
+        while wrk(f"{url}/cars/async/", 50, seconds)["requests"] < 1000:
+            seconds *= 2
+        with psycopg.connect(address) as own:
+            asked = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> %s"
+            )
+            return own.execute(
+                asked, [own.info.dbname, own.info.backend_pid]
+            ).fetchone()[0]
+
+
+def row(*cells):
+    print("|", " | ".join(cells), "|", flush=True)
+
+
+def medians(rows):
+    """Of each column, the median."""
+    return [median(column) for column in zip(*rows, strict=True)]
+
+
+def main():
+    row("what", "application", "stock", "Starlette, aiohttp")
+    row(*["---"] * 4)
+    ten = [ten_thousand(f"app:{target}") for target in ("application", "stock")]
+    row("10,000 visitors who wait 3 s, `rivers/shared`", *ten, "")
+    for variant in ("async", "sync"):
+        runs = {"application": [], "stock": []}
+        for _ in range(ROUNDS):
+            for target, found in runs.items():
+                found.append(hello(f"app:{target}", variant).values())
+        told = (
+            f"{rate:,.0f}/s, 99 % within {p99:.0f} ms, memory +{max(0, memory):.0f} MB"
+            for _, rate, p99, memory in map(medians, runs.values())
+        )
+        row(f"`hello/{variant}`, 50 visitors", *told, "")
+    ours = [("/rivers/async/", 100), ("/rivers/shared/", 50), ("/rivers/shared/", 100)]
+    ours += [("/rivers/shared/", 400), ("/rivers/sync/", 20), ("/rivers/threaded/", 20)]
+    runs = {
+        "app:application": ours,
+        "app:stock": ours[:1],
+        "starlette_rivers:application": [("/", 50), ("/", 100), ("/", 400)],
+    }
+    with server("app:upstream", UPSTREAM_LATENCY="0.1") as (upstream, _):
+        found = {target: [] for target in runs}
+        for _ in range(ROUNDS):
+            for target, loads in runs.items():
+                found[target].append(rivers(target, loads, upstream))
+    own, stock, theirs = (medians(rates) for rates in found.values())
+    star = {50: theirs[0], 100: theirs[1], 400: theirs[2]}
+    for (path, visitors), rate in zip(ours, own, strict=True):
+        possible = {"/rivers/sync/": 20 / 0.6, "/rivers/threaded/": 20 / 0.2}.get(path)
+        row(
+            f"`{path.strip('/')}`, {visitors} visitors",
+            f"{rate:,.0f}/s"
+            if not possible
+            else f"{rate:.1f}/s of {possible:.1f} possible",
+            f"{stock[0]:,.0f}/s" if path == "/rivers/async/" else "",
+            "" if possible else f"{star[visitors]:,.0f}/s",
+        )
+    if DATABASE_URL:
+        made = str(database_connections(DATABASE_URL))
+        row("connections to PostgreSQL, `cars/async`, 50 visitors", made, "", "")
+
+
+if __name__ == "__main__":
+    main()

@@ -3765,6 +3765,7 @@ def test_source_works_in_another_project(project, name):
 #: Another project's views, which wait for each other.
 WAITING = """
 import asyncio, threading
+from django.apps import apps
 from django.http import JsonResponse
 from django.urls import path
 
@@ -3779,6 +3780,7 @@ async def seen(request):
     return JsonResponse({"held": len(held), "threads": threading.active_count()})
 
 def release(request):
+    apps.check_apps_ready()
     gate._loop.call_soon_threadsafe(gate.set)
     return JsonResponse({"thread": threading.current_thread().name})
 

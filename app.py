@@ -3030,7 +3030,8 @@ class Worker(threading.Thread):
 
     def __init__(self, number):
         super().__init__(name=f"lane-{number}", daemon=True)
-        self.jobs, self.connected = SimpleQueue(), False
+        self.jobs = SimpleQueue()
+        self.connected = False  # whether it has a database connection to look after
         self.start()
 
     def run(self):
@@ -3111,7 +3112,7 @@ class Lane(Executor):
     """
 
     def __init__(self, lanes):
-        self.lanes, self.worker, self.waiting = lanes, None, []
+        self.lanes, self.worker, self.calls = lanes, None, []
         self.last = self.timer = None
         self.refused = False
 
@@ -3127,7 +3128,7 @@ class Lane(Executor):
             if self.worker:
                 self.worker.jobs.put(functools.partial(self.worker.call, *call))
             else:
-                self.waiting.append(call)
+                self.calls.append(call)
                 self.queue_up()
         return future
 
@@ -3145,8 +3146,8 @@ class Lane(Executor):
         """Have the calls made on a worker that is this request's from now on."""
         self.worker = worker
         worker.jobs.put(housekeeping)
-        while self.waiting:
-            worker.jobs.put(functools.partial(worker.call, *self.waiting.pop(0)))
+        while self.calls:
+            worker.jobs.put(functools.partial(worker.call, *self.calls.pop(0)))
 
     def leave(self):
         """Wait no longer: every call, and every later one, is refused."""
@@ -3158,8 +3159,8 @@ class Lane(Executor):
         """Refuse every call that waits or comes later."""
         self.refused = True
         self.lanes.waiting.pop(self, None)
-        while self.waiting:
-            future, _ = self.waiting.pop()
+        while self.calls:
+            future, _ = self.calls.pop()
             if future.set_running_or_notify_cancel():
                 future.set_exception(LanesBusy())
 
@@ -3178,6 +3179,30 @@ class Lane(Executor):
         else:
             self.worker.jobs.put(housekeeping)
             self.worker.jobs.put(functools.partial(self.lanes.take_back, self.worker))
+
+
+class Visit(asyncio.Timeout):
+    """A block whose awaiting is cancelled, and which ends, when the visitor leaves."""
+
+    def __init__(self, receive):
+        super().__init__(None)
+        self.receive = receive
+
+    async def __aenter__(self):
+        self.watching = asyncio.ensure_future(self.watch())
+        return await super().__aenter__()
+
+    async def __aexit__(self, *error):
+        self.watching.cancel()
+        try:
+            return await super().__aexit__(*error)
+        except TimeoutError:  # his time is up
+            return True
+
+    async def watch(self):
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        self.reschedule(0)
 
 
 #: Django's housekeeping, which here is done where a worker is lent and taken back.
@@ -3291,6 +3316,7 @@ class LanesHandler(ASGIHandler):
         visitor on a kept connection would ask faster than his requests are closed.
         """
         response, last = None, []
+        plain = self.closes_plainly(request, response)
 
         async def send_but_last(message):
             if message["type"] == "http.response.body" and not message.get("more_body"):
@@ -3298,31 +3324,17 @@ class LanesHandler(ASGIHandler):
                 message = message | {"more_body": True}
             await send(message)
 
+        async with Visit(receive):
+            response = await self.run_get_response(request)
+            plain = self.closes_plainly(request, response)
+            sender = send if plain else send_but_last
+            sender = yielding(sender) if response.streaming else sender
+            await self.send_response(response, sender)
         try:
-            async with asyncio.timeout(None) as visit:
-                watch = asyncio.ensure_future(self.watch(receive, visit))
-                try:
-                    response = await self.run_get_response(request)
-                    plain = self.closes_plainly(request, response)
-                    sender = send if plain else send_but_last
-                    sender = yielding(sender) if response.streaming else sender
-                    await self.send_response(response, sender)
-                finally:
-                    watch.cancel()
-        except TimeoutError:
-            if not visit.expired():
-                raise
-        try:
-            await self.close_response(request, response)
+            await self.close_response(response, plain)
         finally:
             for message in last:
                 await send(message)
-
-    async def watch(self, receive, visit):
-        """When the visitor leaves, time is up: what his page awaits is cancelled."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        visit.reschedule(0)
 
     def closes_plainly(self, request, response):
         """Whether to close the response needs no thread: there is nothing to do."""
@@ -3333,9 +3345,9 @@ class LanesHandler(ASGIHandler):
             and not caches.all(initialized_only=True)
         )
 
-    async def close_response(self, request, response):
+    async def close_response(self, response, plain):
         """Close what the response holds, on the lane, or elsewhere if none is free."""
-        if self.closes_plainly(request, response):
+        if plain:
             if response is not None:
                 response.close()
             return

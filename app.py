@@ -930,24 +930,24 @@ class Door:
 
     def __init__(self, loop, shut=False):
         self.loop, self.queue = loop, deque()
-        self.gone = self.A_TURN if shut else 0
+        self.passed = self.A_TURN if shut else 0  # in this turn, which a shut one lacks
 
     async def enter(self):
-        """Go on in this turn, or in one of the next; if the door is shut, after `turn`."""
-        if self.gone < self.A_TURN:
-            if not self.gone:
-                self.loop.call_soon(self.turn)
-            self.gone += 1
+        """Go on in this turn, or in one of the next; if the door is shut, once it opens."""
+        if self.passed < self.A_TURN:
+            if not self.passed:
+                self.loop.call_soon(self.open)
+            self.passed += 1
         else:
             self.queue.append(self.loop.create_future())
             await self.queue[-1]
 
-    def turn(self):
-        """The loop has turned, or the door is opened: let the next ones go on."""
-        self.gone = min(self.A_TURN, len(self.queue))
-        if self.gone:
-            self.loop.call_soon(self.turn)
-        for _ in range(self.gone):
+    def open(self):
+        """Let the next ones go on, and so in each turn until nobody waits."""
+        self.passed = min(self.A_TURN, len(self.queue))
+        if self.passed:
+            self.loop.call_soon(self.open)
+        for _ in range(self.passed):
             place = self.queue.popleft()
             if not place.done():  # its visitor may have left
                 place.set_result(None)
@@ -1330,16 +1330,28 @@ class Flight:
 
     def __init__(self, key, call):
         loop, _ = self.key = key
-        self.visitors, self.door = 0, Door(loop, shut=True)
+        self.visitors, self.door, self.traceback = 0, Door(loop, shut=True), None
         # In a context of its own, for it may outlast the visitor who began it.
         self.task = loop.create_task(call, context=Context())
-        self.task.add_done_callback(lambda task: self.land())
+        self.task.add_done_callback(self.land)
         self.under_way[key] = self
 
-    def land(self):
-        """Let the visitors off, and nobody board any more."""
+    def land(self, task):
+        """The call has ended: let the visitors off, and nobody board any more."""
+        error = None if task.cancelled() else task.exception()
+        self.traceback = error and error.__traceback__
         self.close()
-        self.door.turn()
+        self.door.open()
+
+    def answer(self):
+        """What the call has brought, for each visitor. Raises what it raised."""
+        if self.task.cancelled():
+            raise UpstreamError("The call was broken off.")
+        if error := self.task.exception():
+            raise error.with_traceback(
+                self.traceback
+            )  # not that of who was told before
+        return self.task.result()
 
     def close(self):
         """Let nobody board any more; a later flight may have the key by now."""
@@ -1361,15 +1373,16 @@ async def share_flights(fetch, questions):
     visitor who waits for a call leaves, it is cancelled.
     """
     loop, flights, started = asyncio.get_running_loop(), [], 0
-    for question in questions:
-        if not (flight := Flight.under_way.get((loop, question))):
-            flight, started = Flight((loop, question), fetch(question)), started + 1
-        flight.visitors += 1
-        flights.append(flight)
     try:
+        for question in questions:
+            if not (flight := Flight.under_way.get((loop, question))):
+                flight = Flight((loop, question), fetch(question))
+                started += 1
+            flight.visitors += 1
+            flights.append(flight)
         for flight in flights:
             await flight.door.enter()
-        return [flight.task.result() for flight in flights], started
+        return [flight.answer() for flight in flights], started
     finally:
         for flight in flights:
             flight.leave()
@@ -3018,11 +3031,13 @@ async def upstream(scope, receive, send):
 
 
 class LanesBusy(Exception):
-    """No thread for synchronous work became free in time: a handler500's 503."""
+    """No thread for synchronous work became free in time.
 
+    It is a 500, unless the site's handler500 makes it a 503.
+    """
 
-class StartError(Exception):
-    """What keeps the site from starting, in one line."""
+    def __init__(self):
+        super().__init__("every lane is busy")
 
 
 class Worker(threading.Thread):
@@ -3164,6 +3179,10 @@ class Lane(Executor):
             if future.set_running_or_notify_cancel():
                 future.set_exception(LanesBusy())
 
+    def is_idle(self):
+        """Whether all calls were made: as it goes in order, whether the last one was."""
+        return self.last is None or (self.last.done() and not self.last.cancelled())
+
     def release(self):
         """The request is over: once its last call has ended, the worker is free."""
         with self.lanes.lock:  # a call may just be coming from another thread
@@ -3172,9 +3191,7 @@ class Lane(Executor):
             self.timer.cancel()
         if not self.worker:
             return
-        # Calls are made in order: if the last one was made, none is still to come.
-        over = self.last.done() and not self.last.cancelled()
-        if over and not self.worker.connected:
+        if self.is_idle() and not self.worker.connected:
             self.lanes.take_back(self.worker)  # nothing to clean up: let it sleep
         else:
             self.worker.jobs.put(housekeeping)
@@ -3221,7 +3238,10 @@ class LanesHandler(ASGIHandler):
 
     Django's own gives each request a thread for its signals and its end, even if it
     only awaits. This one gives it a lane, which has no thread until it needs one.
-    A task that outlives its request has no lane: `thread_sensitive=False` is its way.
+
+    A request keeps its lane from its first synchronous call to its end. Middleware that
+    is synchronous, as most of Django's is, makes that call at once. A task that outlives
+    its request has no lane, so begin it in a context of its own: `context=Context()`.
     """
 
     chunk_size = 2**20
@@ -3243,7 +3263,7 @@ class LanesHandler(ASGIHandler):
         if self.door is None or self.door.loop is not loop:
             self.door = Door(loop)
         self.in_flight += 1
-        lane = Lane(self.lanes)
+        lane = scope["lane"] = Lane(self.lanes)
         try:
             await self.door.enter()
             async with ThreadSensitiveContext(executor=lane):
@@ -3255,11 +3275,7 @@ class LanesHandler(ASGIHandler):
     async def lifespan(self, receive, send):
         """Start and stop with the server."""
         await receive()
-        try:
-            await self.startup()
-        except StartError as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
+        await self.startup()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.shutdown()
@@ -3314,12 +3330,14 @@ class LanesHandler(ASGIHandler):
 
         If closing takes a thread, the answer's last message waits for it: else a
         visitor on a kept connection would ask faster than his requests are closed.
+        It does not wait for a call that the view has given up.
         """
-        response, last = None, []
+        response, last, lane = None, [], request.scope["lane"]
         plain = self.closes_plainly(request, response)
 
         async def send_but_last(message):
-            if message["type"] == "http.response.body" and not message.get("more_body"):
+            body = message["type"] == "http.response.body"
+            if body and not message.get("more_body") and lane.is_idle():
                 last.append(message | {"body": b""})
                 message = message | {"more_body": True}
             await send(message)
@@ -3386,6 +3404,10 @@ def yielding(send):
 
 
 # ---------------------------------------------------------------- The application
+
+
+class StartError(Exception):
+    """What keeps the lab from starting, in one line."""
 
 
 class Refusal(Exception):
@@ -3512,6 +3534,13 @@ class Application(LanesHandler):
             if module.startswith("uvicorn.protocols.http."):
                 self.http_parser = module.rpartition(".")[2].removesuffix("_impl")
         await super().__call__(scope, receive, send)
+
+    async def lifespan(self, receive, send):
+        """Start and stop with the server; what keeps from it is told in one line."""
+        try:
+            await super().lifespan(receive, send)
+        except StartError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
 
     async def open(self):
         """Start what runs beside the views, and change what is global."""

@@ -5,6 +5,7 @@
 
 One server at a time, in one process, beside the upstream in a process of its own; wrk
 asks from outside. What is compared is measured in turns, three times; the median counts.
+The ten thousand come once.
 DATABASE_URL may name an empty PostgreSQL database. It takes five minutes.
 """
 
@@ -151,7 +152,7 @@ def main():
             for target, found in runs.items():
                 found.append(hello(f"app:{target}", variant).values())
         told = (
-            f"{rate:,.0f}/s, 99 % within {p99:.0f} ms, memory +{max(0, memory):.0f} MB"
+            f"{rate:,.0f}/s, 99 % within {p99:.0f} ms, memory {memory:+.0f} MB"
             for _, rate, p99, memory in map(medians, runs.values())
         )
         row(f"`hello/{variant}`, 50 visitors", *told, "")

@@ -1348,9 +1348,8 @@ class Flight:
         if self.task.cancelled():
             raise UpstreamError("The call was broken off.")
         if error := self.task.exception():
-            raise error.with_traceback(
-                self.traceback
-            )  # not that of who was told before
+            # With its own traceback, which whoever was told before has added to.
+            raise error.with_traceback(self.traceback)
         return self.task.result()
 
     def close(self):

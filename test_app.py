@@ -32,6 +32,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, closing, contextmanager, suppress
@@ -3874,6 +3875,17 @@ async def wait(request, key):
     return JsonResponse({"key": key})
 
 
+async def give_up(request, key):
+    """Wait for synchronous work no longer than a moment."""
+    try:
+        async with asyncio.timeout(0.01):
+            await sync_to_async(hang)(request, key)
+    except TimeoutError:
+        response = JsonResponse({"key": key})
+        response._resource_closers.append(lambda: told.append([f"closed {key}", here()]))
+        return response
+
+
 event = asyncio.Event()
 
 
@@ -4105,7 +4117,7 @@ app.urlpatterns += [
     path("try/bad_stream/", bad_stream), path("try/take/", take_file),
     path("try/files/", files), path("try/body/", body), path("try/cached/", cached),
     path("try/cached_sync/", cached_sync), path("try/call/", call),
-    path("try/count/", count),
+    path("try/count/", count), path("try/give_up/<key>/", give_up),
 ]
 application, stock = app.application, app.stock
 '''
@@ -4622,6 +4634,18 @@ def test_closing_keeps_up_with_answering(site, path):
     assert site.memory() - before < 20 * 2**20
 
 
+def test_an_answer_does_not_wait_for_a_call_that_was_given_up(site):
+    key, *_ = new_keys(1)
+    try:
+        answer = rest(*lane_visit(site, f"/try/give_up/{key}/"))
+        assert body_of(answer) == {"key": key}
+        assert key not in site.json("/try/seen/")["ended"]
+    finally:
+        open_gates(key)
+    told = until(lambda: site.json("/try/seen/")["told"])
+    assert [entry[0] for entry in told] == [f"closed {key}"]
+
+
 def test_synchronous_pages_keep_up(site):
     in_a_loop(crowd(site, "/hello/sync/", 30, 20))
     assert at_rest(site)["lanes"] == {"size": 4, "busy": 0, "waiting": 0}
@@ -4753,6 +4777,39 @@ def test_who_shares_goes_on_though_the_first_has_left():
             await asyncio.to_thread(lanes.close)
 
     assert in_a_loop(fly()) == (["a"], 0)
+
+
+@pytest.mark.parametrize("error", [KeyError, asyncio.CancelledError])
+def test_what_goes_wrong_in_a_shared_call_is_told_to_each(error):
+    async def fetch(site):
+        await asyncio.sleep(0)
+        raise error(site)
+
+    async def fly():
+        visits = (app.share_flights(fetch, "ab") for _ in range(9))
+        return await asyncio.gather(*visits, return_exceptions=True)
+
+    kind = KeyError if error is KeyError else app.UpstreamError
+    told = in_a_loop(fly())
+    assert [type(one) for one in told] == [kind] * 9
+    if error is KeyError:
+        frames = traceback.extract_tb(told[-1].__traceback__)
+        assert "fetch" in [frame.name for frame in frames]
+    assert not app.Flight.under_way
+
+
+def test_who_cannot_board_the_second_flight_leaves_the_first():
+    async def fly():
+        async def fetch(site):
+            await asyncio.Event().wait()
+
+        with pytest.raises(TypeError):
+            await app.share_flights(fetch, ["a", []])
+        await asyncio.sleep(0)
+        return len(asyncio.all_tasks())
+
+    assert in_a_loop(fly()) == 1
+    assert not app.Flight.under_way
 
 
 async def seconds_of_departure(n):

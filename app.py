@@ -3243,6 +3243,7 @@ class LanesHandler(ASGIHandler):
     its request has no lane, so begin it in a context of its own: `context=Context()`.
     """
 
+    #: What of a whole body is sent at once, in bytes: Django's 64 KB make sixteen of a MB.
     chunk_size = 2**20
 
     def __init__(self, size=40, patience=10):

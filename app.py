@@ -3317,7 +3317,7 @@ class LanesHandler(ASGIHandler):
             request, refusal = self.create_request(scope, body)
             if request is None:
                 await self.send_response(refusal, send)
-                await sync_to_async(refusal.close)()
+                await self.close_response(refusal, plain=False)
             else:
                 await self.answer(request, receive, send)
 

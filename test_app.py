@@ -4839,18 +4839,10 @@ def test_a_crowd_that_leaves_costs_no_more_than_each_for_himself():
 
 # --------------------------------------------------------------- The two applications
 
-#: Starts and stops the application twice, by hand, and prints what is left of it.
-DRIVE = """
-import asyncio, os, threading
-from django.core import signals
+#: Asks the application by hand, for the status of a page.
+ASK = """
+import asyncio
 import app
-
-
-def receivers():
-    return [
-        sorted(r.__name__ for kind in signal._live_receivers(None) for r in kind)
-        for signal in (signals.request_started, signals.request_finished)
-    ]
 
 
 async def ask(path):
@@ -4868,7 +4860,21 @@ async def ask(path):
     scope = {"type": "http", "method": "GET", "path": path, "query_string": b"",
              "headers": [(b"host", b"localhost")], "http_version": "1.1"}
     await app.application(scope, receive, send)
-    assert [a for a in answers if a][0]["status"] == 200, answers
+    return [a for a in answers if a][0]["status"]
+"""
+#: Starts and stops the application twice, by hand, and prints what is left of it.
+DRIVE = (
+    ASK
+    + """
+import os, threading
+from django.core import signals
+
+
+def receivers():
+    return [
+        sorted(r.__name__ for kind in signal._live_receivers(None) for r in kind)
+        for signal in (signals.request_started, signals.request_finished)
+    ]
 
 
 async def drive():
@@ -4878,7 +4884,7 @@ async def drive():
     await inbox.put({"type": "lifespan.startup"})
     print((await outbox.get())["type"], receivers())
     for path in ("/hello/sync/", "/cars/async/", "/rivers/threaded/", "/rivers/async/"):
-        await ask(path)
+        assert await ask(path) == 200
     await inbox.put({"type": "lifespan.shutdown"})
     print((await outbox.get())["type"], receivers() == before)
     await task
@@ -4900,6 +4906,7 @@ for _ in range(2):
     print([name for name in open_files() if "sqlite3" in name or "socket" in name])
 print(os.listdir(app.INCOMING.parent))
 """
+)
 
 
 def test_application_stops_and_all_is_as_it_was(tmp_path):
@@ -4913,34 +4920,20 @@ def test_application_stops_and_all_is_as_it_was(tmp_path):
 
 
 #: Ends an event loop amid a crowd's requests, and serves on another.
-ANOTHER_LOOP = """
-import asyncio
-import app
+ANOTHER_LOOP = (
+    ASK
+    + """
+async def crowd(n, **how):
+    visitors = [asyncio.ensure_future(ask("/hello/async/")) for _ in range(n)]
+    done, _ = await asyncio.wait(visitors, **how)
+    return [visitor.result() for visitor in done]
 
-async def ask(answers):
-    async def receive():
-        await asyncio.Event().wait()
 
-    async def send(message):
-        answers.append(message)
-
-    scope = {"type": "http", "method": "GET", "path": "/hello/async/", "headers": [
-             (b"host", b"localhost")], "query_string": b"", "http_version": "1.1"}
-    await app.application(scope, receive, send)
-
-async def crowd(n, wait):
-    answers = []
-    visitors = [asyncio.ensure_future(ask(answers)) for _ in range(n)]
-    await wait(visitors)
-    return [answer["status"] for answer in answers if "status" in answer]
-
-async def begin(visitors):
-    await asyncio.wait(visitors[:1])
-
-asyncio.run(crowd(1, asyncio.wait))
-asyncio.run(crowd(200, begin))
-print(asyncio.run(asyncio.wait_for(crowd(6, asyncio.wait), 10)))
+asyncio.run(crowd(1))
+asyncio.run(crowd(200, return_when=asyncio.FIRST_COMPLETED))
+print(asyncio.run(asyncio.wait_for(crowd(6), 10)))
 """
+)
 
 
 def test_another_loop_may_follow():

@@ -1,6 +1,6 @@
 """Measure what the README tells of many visitors, and print its table.
 
-    pip install -r requirements.txt starlette 'psycopg[binary]'     # and Debian's wrk
+    pip install starlette       # after the README's two commands; and Debian's wrk
     python .ci/load.py
 
 One server at a time, in one process, beside the upstream in a process of its own; wrk
@@ -12,45 +12,19 @@ DATABASE_URL may name an empty PostgreSQL database. It takes five minutes.
 import os
 import re
 import resource
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import time
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 ROUNDS = 3
-DATABASE_URL = os.environ.pop("DATABASE_URL", None)
+#: Read here, for the tests forget what the shell has set of the lab's.
+DATABASE_URL = os.environ.get("DATABASE_URL")
+sys.path.insert(0, str(HERE.parent))
 
-
-@contextmanager
-def server(target, **variables):
-    """The address and process number of a uvicorn that serves the target."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="load-") as folder:
-        paths = {"PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}", "DATA_DIR": folder}
-        command = [sys.executable, "-m", "uvicorn", target, f"--port={port}"]
-        process = subprocess.Popen(
-            [*command, "--no-access-log", "--log-level=warning"],
-            env=os.environ | paths | variables,
-        )
-        try:
-            while process.poll() is None:
-                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}", process.pid
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-            process.wait()
+from test_app import serve  # noqa: E402 - it stands beside app.py
 
 
 def wrk(url, visitors, seconds=5):
@@ -69,58 +43,51 @@ def wrk(url, visitors, seconds=5):
     }
 
 
-def process_status(pid):
-    """A process's threads and resident MB."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    threads, kb = (
-        re.search(rf"{name}:\s+(\d+)", text)[1] for name in ("Threads", "VmRSS")
-    )
-    return int(threads), int(kb) / 1024
-
-
 def ten_thousand(target):
     """What ten thousand visitors cost who wait three seconds for the upstream."""
-    peaks, over = [(0, 0)], threading.Event()
+    threads, over = [0], threading.Event()
 
-    def watch(pid):
+    def watch(server):
         while not over.wait(0.1):
-            peaks.append(process_status(pid))
+            threads.append(len(os.listdir(f"/proc/{server.pid}/task")))
 
-    with server("app:upstream", UPSTREAM_LATENCY="3") as (upstream, _):
-        with server(target, UPSTREAM_URL=upstream) as (url, pid):
-            watcher = threading.Thread(target=watch, args=[pid])
+    with serve("app:upstream", UPSTREAM_LATENCY="3") as upstream:
+        with serve(target, UPSTREAM_URL=upstream.url) as server:
+            watcher = threading.Thread(target=watch, args=[server])
             watcher.start()
-            answered = wrk(f"{url}/rivers/shared/", 10_000, 10)["requests"]
+            answered = wrk(f"{server.url}/rivers/shared/", 10_000, 10)["requests"]
             over.set()
             watcher.join()
-    threads, memory = (max(values) for values in zip(*peaks, strict=True))
-    return f"{answered:,} answered in 10 s, {threads:,} threads, {memory:.0f} MB"
+            memory = server.memory() / 2**20
+    return f"{answered:,} answered in 10 s, {max(threads):,} threads, {memory:.0f} MB"
 
 
 def hello(target, variant):
-    """Fifty visitors of the smallest page: rate, tail and memory."""
-    with server(target) as (url, pid):
-        wrk(f"{url}/hello/{variant}/", 10, 1)
-        before = process_status(pid)[1]
-        found = wrk(f"{url}/hello/{variant}/", 50)
-        return found | {"memory": process_status(pid)[1] - before}
+    """Fifty visitors of the smallest page: rate, tail, and growth in MB."""
+    with serve(target) as server:
+        url = f"{server.url}/hello/{variant}/"
+        wrk(url, 10, 1)
+        before = server.memory()
+        found = wrk(url, 50)
+        return found | {"memory": (server.memory() - before) / 2**20}
 
 
 def rivers(target, loads, upstream):
     """The rate of each page at each number of visitors."""
-    with server(target, UPSTREAM_URL=upstream) as (url, _):
-        wrk(f"{url}{loads[0][0]}", 20, 2)
-        return [wrk(url + path, visitors)["rate"] for path, visitors in loads]
+    paths = f"{HERE.parent}{os.pathsep}{HERE}"
+    with serve(target, UPSTREAM_URL=upstream.url, PYTHONPATH=paths) as server:
+        wrk(server.url + loads[0][0], 20, 2)
+        return [wrk(server.url + path, visitors)["rate"] for path, visitors in loads]
 
 
 def database_connections(address):
     """Connections to PostgreSQL after a thousand requests of fifty visitors, or more."""
     import psycopg
 
-    with server("app:application", DATABASE_URL=address) as (url, _):
+    with serve("app:application", DATABASE_URL=address) as server:
         answered = 0
         while answered < 1000:
-            answered += wrk(f"{url}/cars/async/?n=10", 50)["requests"]
+            answered += wrk(f"{server.url}/cars/async/?n=10", 50)["requests"]
         with psycopg.connect(address) as own:
             asked = (
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> %s"
@@ -163,7 +130,7 @@ def main():
         "app:stock": ours[:1],
         "starlette_rivers:application": [("/", 50), ("/", 100), ("/", 400)],
     }
-    with server("app:upstream", UPSTREAM_LATENCY="0.1") as (upstream, _):
+    with serve("app:upstream", UPSTREAM_LATENCY="0.1") as upstream:
         found = {target: [] for target in runs}
         for _ in range(ROUNDS):
             for target, loads in runs.items():
@@ -171,15 +138,14 @@ def main():
     own, stock, theirs = (medians(rates) for rates in found.values())
     star = {50: theirs[0], 100: theirs[1], 400: theirs[2]}
     for (path, visitors), rate in zip(ours, own, strict=True):
-        possible = {"/rivers/sync/": 20 / 0.6, "/rivers/threaded/": 20 / 0.2}.get(path)
-        row(
-            f"`{path.strip('/')}`, {visitors} visitors",
-            f"{rate:,.0f}/s"
-            if not possible
-            else f"{rate:.1f}/s of {possible:.1f} possible",
-            f"{stock[0]:,.0f}/s" if path == "/rivers/async/" else "",
-            "" if possible else f"{star[visitors]:,.0f}/s",
-        )
+        what = f"`{path.strip('/')}`, {visitors} visitors"
+        if possible := {"/rivers/sync/": 20 / 0.6, "/rivers/threaded/": 20 / 0.2}.get(
+            path
+        ):
+            row(what, f"{rate:.1f}/s of {possible:.1f} possible", "", "")
+        else:
+            beside = f"{stock[0]:,.0f}/s" if path == "/rivers/async/" else ""
+            row(what, f"{rate:,.0f}/s", beside, f"{star[visitors]:,.0f}/s")
     if DATABASE_URL:
         made = str(database_connections(DATABASE_URL))
         row("connections to PostgreSQL after `cars/async`, 50 visitors", made, "", "")

@@ -2,33 +2,36 @@
 # requires-python = ">=3.11"
 # dependencies = [
 #   "aiofiles>=25.1",
+#   "aiohttp>=3.12",
 #   "asgiref>=3.13",
 #   "django>=5.2.19",
 #   "httptools>=0.7",
 #   "httpx>=0.28.1",
-#   "httpx-aiohttp>=0.2.0",
 #   "uvicorn>=0.54",
 #   "uvloop>=0.22; sys_platform != 'win32' and implementation_name == 'cpython'",
 # ]
 # ///
-"""Should this view be synchronous, threaded or asynchronous? A lab in one file.
+"""Should this view be synchronous, threaded or asynchronous? Measure it in one file.
 
-Start it, open http://127.0.0.1:8000/ and race the variants:
+Run `uvicorn app:application`, open http://127.0.0.1:8000/ and race the variants.
+The first half is a Django application that also runs alone. The second half, "The
+laboratory", measures and exports it (`python app.py --help`); for that it replaces
+`page`, `render_error`, `make_tables`, `urlpatterns` and `application`.
 
-    uvicorn app:application
-
-Every experiment does one job in several ways that give the same answer. Read its
-section, run it, see your own numbers, take the view. The services that the pages ask
-are embedded, and are asked over real sockets.
-
-    python app.py race rivers --users 50    # the same under load
-    python app.py                           # serves, and stops within ten seconds
+experiment  a job that several views do alike, such as `rivers`
+variant     one of these views, such as `rivers/async`
+pitfall     a variant that shows a mistake
+upstream    a service that a view calls
+lane        a queue of one request's synchronous calls, which run on one thread
+held        the longest time, during a request, that something kept the event loop busy
 """
 
 # ------------------------------------------------------------------------ Imports
 
 import argparse
+import ast
 import asyncio
+import atexit
 import errno
 import functools
 import gc
@@ -43,964 +46,150 @@ import random
 import re
 import secrets
 import shutil
+import signal
 import socket
 import stat
 import statistics
-import subprocess  # nosec B404 - the race starts this file's own servers
+import subprocess
+import symtable
 import sys
+import textwrap
 import threading
 import time
 import unicodedata
 import uuid
 import weakref
-from collections import defaultdict, deque, namedtuple
+from base64 import b64encode
+from collections import defaultdict, deque
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import aclosing, closing, contextmanager, nullcontext, suppress
-from contextvars import Context, ContextVar, copy_context
+from contextlib import ExitStack, closing, suppress
+from contextvars import Context, ContextVar
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from io import BytesIO
-from itertools import count, product
+from itertools import groupby, islice, product, repeat
 from pathlib import Path
 from queue import SimpleQueue
-from signal import SIG_IGN, SIGINT, SIGTERM, default_int_handler, raise_signal
-from signal import signal as on_signal
+from string import ascii_uppercase
 from tempfile import SpooledTemporaryFile, TemporaryDirectory
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple, NoReturn
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
-from zoneinfo import ZoneInfo
 
 import aiofiles
+import aiofiles.tempfile
 import aiohttp
 import django
-import httpcore
 import httpx
 import uvicorn
-from asgiref.sync import (
-    ThreadSensitiveContext,
-    async_to_sync,
-    iscoroutinefunction,
-    sync_to_async,
-)
+from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
+from django import forms
 from django.apps import AppConfig
 from django.conf import settings
-from httpx_aiohttp import AiohttpTransport
-
-# ----------------------------------------------------------------------- Settings
-
-# Run as a script the module is `__main__`; Django would import it again as `app`.
-sys.modules.setdefault("app", sys.modules[__name__])
-
-
-def env(name, default, parse, accepted):
-    """The variable's value, parsed; a bad one ends the start with one line."""
-    text = os.environ.get(name, default)
-    try:
-        return parse(text)
-    except (ValueError, LookupError, ImportError):
-        shown = re.sub("(?s)/.*@", "/…@", text)  # a password stays off the terminal
-        print(f"{name}={shown!r} is not accepted: give {accepted}.", file=sys.stderr)
-        raise SystemExit(3) from None
-
-
-def env_number(name, default, low, high, kind=float):
-    """A number from `low` to `high`, both included."""
-
-    def parse(text):
-        number = kind(text)
-        if not low <= number <= high:
-            raise ValueError(text)
-        return number
-
-    what = "a whole number" if kind is int else "a number"
-    upto = f"from {low} to {high}" if high < math.inf else f"of {low} or more"
-    return env(name, str(default), parse, f"{what} {upto}")
-
-
-def env_address(name):
-    """An http(s) address, or None where the variable is not set."""
-
-    def parse(text):
-        if not text:
-            return None
-        parts = urlsplit(text)
-        web = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        if not web or not re.fullmatch(r"[!-~]+", text) or re.search("[?#]", text):
-            raise ValueError(text)
-        try:
-            httpx.URL(text)
-        except httpx.InvalidURL:
-            raise ValueError(text) from None
-        return text
-
-    return env(name, "", parse, "an http:// or https:// address without a query")
-
-
-def env_key(service):
-    """A service's key, fit for a header, or an empty text."""
-
-    def parse(text):
-        if not text.isascii() or not (text.isprintable() and text == text.strip()):
-            raise ValueError
-        return text
-
-    return env(f"{service}_API_KEY", "", parse, "printable ASCII text")
-
-
-def parse_database(text):
-    """Django's settings for sqlite:///relative, sqlite:////absolute, postgresql://…"""
-    parts = urlsplit(text)
-    name = unquote(parts.path[1:])
-    if parts.scheme == "sqlite" and name and not parts.netloc:
-        # WAL lets readers go on beside a writer, IMMEDIATE makes writers wait in
-        # line. A file it must be: `:memory:` is another database in each thread.
-        options = {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 5,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        }
-        if ":memory:" in name:
-            raise ValueError(text)
-        return {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": name,
-            "OPTIONS": options,
-        }
-    if parts.scheme != "postgresql" or not parts.hostname or not name or parts.query:
-        raise ValueError(text)
-    import psycopg  # noqa: F401 - only who sets such an address needs the driver
-
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": name,
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": unquote(parts.hostname),
-        "PORT": parts.port or "",
-        "OPTIONS": {"connect_timeout": 5},
-    }
-
-
-FLAGS = {"0": False, "1": True, "false": False, "true": True}
-DEBUG = env("DEBUG", "0", lambda text: FLAGS[text.lower()], "0, 1, true or false")
-HOSTS = env("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]", str, "names, comma-separated")
-DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent / "data")
-DATABASE = env(
-    "DATABASE_URL",
-    f"sqlite:///{quote(os.fsencode(DATA_DIR / 'lab.sqlite3'))}",
-    parse_database,
-    "sqlite:///relative, sqlite:////absolute or postgresql://user:password@host:port/name"
-    " (which needs the package psycopg)",
-)
-#: Finished uploads; and one folder a process for what is still arriving.
-UPLOADS, INCOMING = DATA_DIR / "uploads", DATA_DIR / "incoming" / str(os.getpid())
-#: A body larger than this goes to a file.
-SPOOL_BYTES = 2**20
-UPSTREAM_URL = env_address("UPSTREAM_URL")
-#: Each service's path under UPSTREAM_URL, and its own address where one is set.
-SERVICES = {
-    "usgs": ("/nwis/iv/", env_address("USGS_URL")),
-    "promo": ("/promo/", env_address("PROMO_URL")),
-    "recco": ("/recco/", env_address("RECCO_URL")),
-    "rates": ("/exchangerates_data/timeseries", env_address("RATES_URL")),
-}
-#: The header that carries a service's key, sent to that service alone.
-KEYS = {"usgs": ("X-Api-Key", env_key("USGS")), "rates": ("apikey", env_key("RATES"))}
-UPSTREAM_LATENCY = env_number("UPSTREAM_LATENCY", 0.2, 0, 60)
-UPSTREAM_FAILURES = env_number("UPSTREAM_FAILURES", 0, 0, 1)
-DEADLINE = env_number("DEADLINE", 10, 0.1, 300)
-THREADS = env_number("THREADS", 3, 1, 64, int)
-LANES = env_number("LANES", 40, 1, 1000, int)
-MAX_UPLOAD_BYTES = env_number("MAX_UPLOAD_BYTES", 2**30, 1, math.inf, int)
-#: The largest body of any page but the upload's, and the pause that ends a body.
-MAX_BODY_BYTES, BODY_PAUSE = 2**20, 30
-#: Threads for aiofiles, name look-ups and `thread_sensitive=False`.
-FILE_THREADS = 32
-
-#: Template name: its text. Each section below adds its own.
-PAGES = {}
-
-
-class LabConfig(AppConfig):
-    """The one module is the Django application, and its models module too."""
-
-    name = "app"
-
-    def import_models(self):
-        super().import_models()
-        self.models_module = self.module
-
-
-settings.configure(
-    DEBUG=DEBUG,
-    SECRET_KEY=os.environ.get("SECRET_KEY") or secrets.token_urlsafe(50),
-    ALLOWED_HOSTS=[host.strip() for host in HOSTS.split(",") if host.strip()],
-    INSTALLED_APPS=["app.LabConfig"],
-    MIDDLEWARE=["app.lab_middleware"],
-    ROOT_URLCONF="app",
-    MIGRATION_MODULES={"app": None},
-    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    DATABASES={"default": DATABASE | {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}},
-    TEMPLATES=[
-        {
-            "BACKEND": "django.template.backends.django.DjangoTemplates",
-            "OPTIONS": {
-                "loaders": [
-                    (
-                        "django.template.loaders.cached.Loader",
-                        [("django.template.loaders.locmem.Loader", PAGES)],
-                    )
-                ]
-            },
-        }
-    ],
-    CSRF_FAILURE_VIEW="app.csrf_failure",
-    SILENCED_SYSTEM_CHECKS=[
-        "security.W001",  # lab_middleware sets the headers; TLS and HSTS are the proxy's
-        "security.W002",  # it forbids frames, too
-        "security.W003",  # the views with a form are under csrf_protect, by form_view
-    ],
-    TIME_ZONE="UTC",
-    USE_I18N=False,
-    LOGGING={
-        "version": 1,
-        "disable_existing_loggers": False,
-        "handlers": {"console": {"class": "logging.StreamHandler"}},
-        "loggers": {"django": {"handlers": ["console"], "level": "ERROR"}},
-    },
-)
-django.setup()
-
-# ruff: noqa: E402 - Django's models and views want the settings first
-from django import forms
 from django.core import signals
 from django.core.asgi import get_asgi_application
 from django.core.cache import caches, close_caches
-from django.core.exceptions import (
-    BadRequest,
-    DisallowedHost,
-    RequestAborted,
-    SynchronousOnlyOperation,
-)
-from django.core.files.storage import FileSystemStorage
-from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.exceptions import BadRequest, DisallowedHost, SynchronousOnlyOperation
+from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.base import reset_urlconf
-from django.core.handlers.exception import response_for_exception
 from django.core.management import execute_from_command_line
-from django.db import (
-    DatabaseError,
-    InterfaceError,
-    OperationalError,
-    close_old_connections,
-    connections,
-    models,
-    reset_queries,
-    transaction,
-)
+from django.db import close_old_connections, connections, models, transaction
 from django.db.backends.signals import connection_created
 from django.db.models import Prefetch
-from django.http import (
-    FileResponse,
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    JsonResponse,
-    StreamingHttpResponse,
-)
+from django.db.utils import DatabaseError, InterfaceError, OperationalError
+from django.dispatch import receiver
+from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.response import FileResponse
+from django.template.defaultfilters import pluralize
 from django.template.loader import render_to_string
 from django.urls import path, set_script_prefix
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.decorators import async_only_middleware
 from django.utils.html import escape, format_html_join
 from django.utils.http import content_disposition_header, http_date
-from django.views import View
+from django.utils.safestring import mark_safe
 from django.views.decorators.csrf import csrf_protect, ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
-# ------------------------------------------------------------------------- Models
+# ----------------------------------------------------------------------- Settings
 
-
-class LabModel(models.Model):
-    """A model of this module, whatever name the module was started under."""
-
-    class Meta:
-        abstract = True
-        app_label = "app"
-
-
-class CarParts(LabModel):
-    engine = models.CharField(max_length=1000)
-
-
-class Manufacturer(LabModel):
-    name = models.CharField(max_length=150)
-
-
-class Store(LabModel):
-    location = models.CharField(max_length=150)
-
-
-class Car(LabModel):
-    created_at = models.DateTimeField(auto_now_add=True)
-    store = models.ManyToManyField(Store)
-    car_parts = models.ManyToManyField(CarParts)
-    manufacturer = models.ForeignKey(Manufacturer, models.CASCADE)
-
-
-def make_tables():
-    """Create what tables are missing, and 1,500 cars; who comes second finds them."""
-    connection = connections["default"]
-    connection.disable_constraint_checking()  # SQLite's schema editor asks for it
-    with closing(connection), transaction.atomic():
-        if connection.vendor == "postgresql":
-            connection.cursor().execute("SELECT pg_advisory_xact_lock(1500)")
-        tables = connection.introspection.table_names()
-        with connection.schema_editor() as editor:
-            for model in (CarParts, Manufacturer, Store, Car):
-                if model._meta.db_table not in tables:
-                    editor.create_model(model)
-        if not Car.objects.exists():
-            make_cars(1500)
-            connection.cursor().execute("ANALYZE")  # a planner that guesses is slow
-
-
-def make_cars(n):
-    """Cars of 30 makers in 60 stores, each with an engine, a gearbox and two stores."""
-    makers = [Manufacturer(name=f"Maker {i}") for i in range(1, 31)]
-    stores = [Store(location=f"Store {i}") for i in range(1, 61)]
-    parts = [
-        CarParts(engine=f"{p} {i}") for i in range(n) for p in ("V8 engine", "gearbox")
-    ]
-    for rows in (makers, stores, parts):
-        type(rows[0]).objects.bulk_create(rows)
-    cars = Car.objects.bulk_create(Car(manufacturer=makers[i % 30]) for i in range(n))
-    has_part, in_store = Car.car_parts.through, Car.store.through
-    has_part.objects.bulk_create(
-        has_part(car=cars[i // 2], carparts=part) for i, part in enumerate(parts)
-    )
-    in_store.objects.bulk_create(
-        in_store(car=car, store=stores[(i * k) % 60])
-        for i, car in enumerate(cars)
-        for k in (1, 7)
-        if k == 1 or (i * k) % 60 != i % 60
-    )
-
-
-# --------------------------------------------------------------- The page's frame
-
-PAGES["frame.html"] = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<title>{% block title %}{{ experiment }} {{ variant }}{% endblock %} · Django lab</title>
-<link rel="icon" href="data:,">
-<style nonce="{{ nonce }}">
-:root { --ink: #1b2430; --soft: #566273; --line: #d5dbe3; --paper: #fff;
-  --panel: #f4f6f9; --accent: #0b5fa5; --good: #1a7040; --bad: #b3261e }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #a3aebd;
-  --line: #364150; --paper: #12171e; --panel: #1b222c; --accent: #7ab8f5;
-  --good: #6fce98; --bad: #ff9d94 } }
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 1rem; max-width: 64rem; color: var(--ink);
-  background: var(--paper); font: 1rem/1.5 system-ui, sans-serif }
-a { color: var(--accent) }
-h1 { margin: .5rem 0; font-size: 1.6rem; line-height: 1.2 }
-.soft, small { color: var(--soft) }
-.bad { color: var(--bad) }
-.scroll { overflow-x: auto }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0 }
-th, td { padding: .4rem .6rem; border-bottom: 1px solid var(--line); text-align: left;
-  vertical-align: top }
-th small { font-weight: normal }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin: .5rem 0; padding: 0;
-  list-style: none }
-nav [aria-current] { font-weight: bold; color: inherit; text-decoration: none }
-pre, .panel { padding: .8rem; overflow-x: auto; background: var(--panel);
-  border-radius: .4rem }
-svg { width: 100%; height: auto }
-polyline { fill: none; stroke: var(--accent); stroke-width: 2 }
-circle { fill: var(--accent) }
-text { fill: currentColor; font-size: 15px }
-{% block style %}{% endblock %}
-</style>
-</head>
-<body>
-{% block header %}<header>
-<a href="/">Django lab</a>
-<h1>{{ experiment }} <span class="soft">{{ variant }}</span></h1>
-<nav aria-label="Variants"><ul>{% for name in variants %}
-<li><a href="/{{ experiment }}/{{ name }}/"
-{% if name == variant %}aria-current="page"{% endif %}>{{ name }}</a>
-<small><a href="/source/{{ experiment }}/{{ name }}/" aria-label="source of {{ name }}"
->source</a></small></li>{% endfor %}
-</ul></nav>
-</header>{% endblock %}
-<main>{% block main %}{{ main }}{% endblock %}</main>
-<footer class="soft">{% block footer %}<p>{{ footer }}</p>{% endblock %}</footer>
-</body>
-</html>
-"""
-
-PAGES["error.html"] = """{% extends "frame.html" %}
-{% block title %}{{ code }} {{ reason }}{% endblock %}
-{% block header %}<header><a href="/">Django lab</a>
-<h1>{{ code }} <span class="soft">{{ reason }}</span></h1></header>{% endblock %}
-{% block main %}<p role="alert">{{ error }}</p>{% endblock %}{% block footer %}{% endblock %}
-"""
-
-
-NDJSON = "application/x-ndjson"
-
-
-@functools.lru_cache(maxsize=256)
-def ranks_json(accept):
-    """Whether an `Accept` header ranks JSON above HTML."""
-    request = HttpRequest()
-    request.META["HTTP_ACCEPT"] = accept
-    kinds = ["text/html", "application/json", NDJSON]
-    return request.get_preferred_type(kinds) in kinds[1:]
-
-
-def prefers_json(request):
-    """Whether the client would rather have JSON than HTML."""
-    return ranks_json(request.headers.get("accept", "*/*"))
-
-
-def represent(request, template, data, status=200, **extra):
-    """An answer in JSON where the client prefers it, else HTML, which knows `extra`."""
-    if prefers_json(request):
-        return JsonResponse(data, status=status)
-    context = data | extra | {"nonce": getattr(request, "nonce", "")}
-    return HttpResponse(render_to_string(template, context, request), status=status)
-
-
-#: Where a page's own parts go in a frame that is made once for all visitors.
-GAPS = {name: f"@@{name}@@" for name in ("nonce", "footer", "main")}
-
-
-@functools.lru_cache(maxsize=256)
-def frame(experiment, variant):
-    """The frame of a variant's page, which is the same each time, with its gaps."""
-    names = {"experiment": experiment, "variant": variant}
-    context = GAPS | names | {"variants": offered(experiment)}
-    return render_to_string("frame.html", context)
-
-
-def page(request, template, data, status=200, main=None, **extra):
-    """An experiment's answer: which one it is, how long it took, and its data.
-
-    `main` is the HTML of the template where that has been made before.
-    """
-    now = time.perf_counter()
-    experiment, _, variant = request.resolver_match.view_name.partition("/")
-    load_time = now - getattr(request, "started", now)
-    if prefers_json(request):
-        head = {"experiment": experiment, "variant": variant, "load_time": load_time}
-        return JsonResponse(head | data, status=status)
-    calls = data.get("upstream_calls")
-    footer = f"Made in <strong>{load_time:.4f} s</strong>"
-    if calls is not None:
-        footer += f" with {calls} upstream call{'s' if calls != 1 else ''}"
-        where = data["source"].replace("embedded", "the embedded upstream")
-        footer += f" to {escape(where)}"
-    html, nonce = frame(experiment, variant), getattr(request, "nonce", "")
-    html = html.replace(GAPS["nonce"], nonce).replace(GAPS["footer"], footer)
-    main = main or render_to_string(template, data | extra, request)
-    return HttpResponse(html.replace(GAPS["main"], main), status=status)
-
-
-def error_page(request, status, sentence, **fields):
-    """An error's answer: a sentence, and the field's name where a field is wrong."""
-    extra = {"code": status, "reason": HTTPStatus(status).phrase}
-    data = {"error": sentence} | fields
-    return represent(request, "error.html", data, status, **extra)
-
-
-def bad_request(request, exception):
-    """400: our own sentence, or a general one for what Django found."""
-    told = str(exception) if isinstance(exception, BadRequest) else ""
-    field = {"field": exception.field} if isinstance(exception, WrongField) else {}
-    sentence = told or "The request could not be understood."
-    return error_page(request, 400, sentence, **field)
-
-
-def csrf_failure(request, reason=""):
-    """403: a form without its token."""
-    return error_page(request, 403, f"The form was refused: {reason or 'no token.'}")
-
-
-def not_found(request, exception):
-    """404: our own sentence, or a general one for an unknown address."""
-    told = exception.args[0] if exception.args else ""
-    return error_page(request, 404, told if isinstance(told, str) else "No such page.")
-
-
-def server_error(request):
-    """503 and 507 for what the machine lacks just now, 500 for a mistake of ours."""
-    error = sys.exc_info()[1]
-    if isinstance(error, LanesBusy):
-        return error_page(request, 503, "Every thread is busy. Please try again.")
-    if isinstance(error, (OperationalError, InterfaceError)):
-        return error_page(request, 503, "The database is not to be had. Try again.")
-    full = isinstance(error, OSError) and error.errno in STORAGE_ERRORS
-    if full and request.method == "POST":
-        return error_page(request, 507, "The file could not be stored here.")
-    return error_page(
-        request, 500, "This page made a mistake. The server's log has it."
-    )
-
-
-#: What a file system says that is full, or that may not be written.
-STORAGE_ERRORS = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM")
+# `python app.py` runs this module as `__main__`; uvicorn would import it again.
+sys.modules.setdefault("app", sys.modules[__name__])
+DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent / "data")
+#: Service: its address, unless the environment has another in USGS_URL and the like.
+REAL_SERVICES = {
+    "usgs": "https://api.waterdata.usgs.gov/ogcapi/v1/collections/latest-continuous/items",
+    # Invented. The complete app.py serves them: `uvicorn app:upstream --port 8001`.
+    "promo": "http://127.0.0.1:8001/promo/",
+    "recco": "http://127.0.0.1:8001/recco/",
+    "rates": "https://api.apilayer.com/exchangerates_data/timeseries",
 }
-handler400, handler404, handler500 = bad_request, not_found, server_error
+if base := os.environ.get("UPSTREAM_URL"):  # the base of all addresses
+    base = base.rstrip("/")
+    REAL_SERVICES = {k: base + urlsplit(url).path for k, url in REAL_SERVICES.items()}
+URLS = {k: os.environ.get(f"{k.upper()}_URL") or v for k, v in REAL_SERVICES.items()}
+LOCAL_HOSTS = "localhost,127.0.0.1,[::1]"
+KEY_HEADERS = {"usgs": "X-Api-Key", "rates": "apikey"}
+TEMPLATES = {}  # name: text; each view adds its own
+ENGINE = "django.template.backends.django.DjangoTemplates"
+LOCMEM = "django.template.loaders.locmem.Loader", TEMPLATES
+OPTIONS = {"loaders": [("django.template.loaders.cached.Loader", [LOCMEM])]}
+SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "lab.sqlite3"}
 
-POLICY = (
-    "default-src 'none'; connect-src 'self'; img-src data:; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'; style-src 'nonce-{0}'; script-src 'nonce-{0}'"
+
+def service_headers(service):
+    """Return the headers of a call, with the service's key if there is one."""
+    key = os.environ.get(f"{service.upper()}_API_KEY")
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    return headers | ({KEY_HEADERS[service]: key} if key else {})
+
+
+class LabConfig(AppConfig):
+    """Make this one module a Django application, under any module name."""
+
+    label = "app"  # begins its tables' names; a project's own app needs another
+
+
+settings.configure(
+    DEBUG=os.environ.get("DEBUG", "0").lower() in ("1", "true"),
+    SECRET_KEY=os.environ.get("SECRET_KEY") or secrets.token_urlsafe(50),
+    ALLOWED_HOSTS=re.split(" *, *", os.environ.get("ALLOWED_HOSTS") or LOCAL_HOSTS),
+    # An instance, because a name would make Django import the module again.
+    INSTALLED_APPS=[LabConfig(__name__, sys.modules[__name__])],
+    ROOT_URLCONF="app",
+    CSRF_FAILURE_VIEW="app.csrf_failure",
+    DATABASES={"default": SQLITE},
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    TEMPLATES=[{"BACKEND": ENGINE, "OPTIONS": OPTIONS}],
+    USE_I18N=False,
+    LOGGING_CONFIG=None,  # errors go to standard error, whatever DEBUG is
+    # Files arrive in the file system where they are stored, so a link can publish them.
+    FILE_UPLOAD_HANDLERS=["app.UploadHandler"],
+    FILE_UPLOAD_TEMP_DIR=DATA_DIR / "incoming",
+    DEADLINE=10,  # seconds that a page may spend on its upstream calls, all together
+    MAX_UPLOAD_BYTES=2**30,
+    SERVICES=URLS,
+    SERVICE_HEADERS={service: service_headers(service) for service in REAL_SERVICES},
 )
-
-
-def clothe_error(request, bare):
-    """The same error with a sentence for its body."""
-    status = HTTPStatus(bare.status_code)
-    response = error_page(request, status, f"{status.description or status.phrase}.")
-    for name in bare.headers.keys() - {"Content-Type", "Content-Length"}:
-        response.headers[name] = bare.headers[name]
-    return response
-
-
-def dress(request, response):
-    """Give an answer its body if it is a bare error, its timing and its policy."""
-    if response.status_code >= 400 and not response.streaming:
-        as_json = prefers_json(request)
-        fits = "json" in response.headers.get("Content-Type", "")
-        if not response.content or (as_json and not fits):
-            response = clothe_error(request, response)
-    headers = response.headers
-    if not response.streaming and response.status_code not in (204, 304):
-        headers.setdefault("Content-Length", str(len(response.content)))
-    elapsed = 1000 * (time.perf_counter() - request.started)
-    thread = getattr(request, "thread", threading.current_thread().name)
-    headers["Server-Timing"] = f'total;dur={elapsed:.2f}, thread;desc="{thread}"'
-    headers.setdefault("Cache-Control", "no-store")
-    patch_vary_headers(response, ["Accept"])
-    headers["Content-Security-Policy"] = POLICY.format(request.nonce)
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["X-Frame-Options"] = "DENY"
-    headers["Referrer-Policy"] = "same-origin"
-    headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    return response
-
-
-def note_arrival(request):
-    """Note when a request came; and a word that marks its page's own styles, scripts."""
-    scope = getattr(request, "scope", {})
-    request.started = scope.get("started") or time.perf_counter()
-    request.nonce = secrets.token_urlsafe(16)
-
-
-@async_only_middleware
-def lab_middleware(get_response):
-    """Measure every answer and dress it: one native middleware, and so no hop."""
-
-    async def middleware(request):
-        note_arrival(request)
-        if not LAB.started:
-            await sync_to_async(LAB.start, thread_sensitive=False)()
-        try:
-            request.get_host()
-        except DisallowedHost:
-            sentence = "This host is not served here: see ALLOWED_HOSTS."
-            return dress(request, error_page(request, 400, sentence))
-        return dress(request, await get_response(request))
-
-    return middleware
-
-
-def noted(view):
-    """The view, with its thread noted for the headers and its refusals made pages."""
-
-    @functools.wraps(view)
-    def noted_sync(request, **kwargs):
-        request.thread = threading.current_thread().name
-        try:
-            return view(request, **kwargs)
-        except (BadRequest, Http404) as error:
-            return refusal_page(request, error)
-
-    @functools.wraps(view)
-    async def noted_async(request, **kwargs):
-        request.thread = threading.current_thread().name
-        try:
-            return await view(request, **kwargs)
-        except (BadRequest, Http404) as error:
-            return refusal_page(request, error)
-        except Exception as error:
-            # Django would ask its exception middleware, here none, on a lane.
-            answer = sync_to_async(response_for_exception, thread_sensitive=False)
-            return await answer(request, error)
-
-    return noted_async if iscoroutinefunction(view) else noted_sync
-
-
-def refusal_page(request, error):
-    """What a view of ours refused, in its words, with DEBUG=1 too."""
-    answer = bad_request if isinstance(error, BadRequest) else not_found
-    return answer(request, error)
-
-
-class WrongField(BadRequest):
-    """A form's field that cannot be taken, and a sentence why."""
-
-    def __init__(self, field, sentence):
-        super().__init__(sentence)
-        self.field = field
-
-
-def form_view(view):
-    """A view with a form: its token is checked, its body parsed off the event loop."""
-    guarded = csrf_protect(ensure_csrf_cookie(view))
-
-    @functools.wraps(view)
-    def form_sync(request):
-        parse_form(request)
-        return guarded(request)
-
-    @functools.wraps(view)
-    async def form_async(request):
-        # csrf_protect asks for the form too, and would parse it right here.
-        await sync_to_async(parse_form, thread_sensitive=False)(request)
-        return await guarded(request)
-
-    form = form_async if iscoroutinefunction(view) else form_sync
-    form.takes_form = True
-    return form
-
-
-def parse_form(request):
-    """Have Django read a form. Files that it began for one that fails are gone."""
-    try:
-        request.POST  # noqa: B018 - asking is reading
-    except BaseException:
-        for handler in request.upload_handlers:
-            with suppress(AttributeError, OSError):
-                handler.file.close()
-        raise
-
-
-# ----------------------------------------------------------------------- Upstream
-
-
-class UpstreamError(Exception):
-    """A service's failure, as a sentence for the page."""
-
-
-class UpstreamTimeout(UpstreamError):
-    """The page's time ran out before the service had answered."""
-
-    def __init__(self):
-        super().__init__("The service did not answer in time.")
-
-
-class Budget:
-    """The time that one page may spend on its upstream calls, all together."""
-
-    def __init__(self, calls, at_once):
-        self.ends = time.monotonic() + DEADLINE
-        self.calls, self.at_once, self.made = calls, at_once, count()
-
-    def share(self):
-        """Seconds for the next call: what is left, divided by the turns to come."""
-        turns = math.ceil((self.calls - next(self.made)) / self.at_once)
-        return max(0, self.ends - time.monotonic()) / max(1, turns)
-
-
-page_budget = ContextVar("page_budget")
-
-
-def in_turn(calls, at_once=1):
-    """The same calls, between which the page's time is now shared out."""
-    page_budget.set(Budget(len(calls), at_once))
-    return calls
-
-
-def time_share():
-    """Seconds for a call: its share of the page's time, or all where none is shared."""
-    budget = page_budget.get(None)
-    return budget.share() if budget else DEADLINE
-
-
-class ContextPool(ThreadPoolExecutor):
-    """A pool of threads that see the request's context variables."""
-
-    def submit(self, call, /, *args, **kwargs):
-        return super().submit(copy_context().run, call, *args, **kwargs)
-
-
-#: Made once and passed to every client: it costs 16 ms to read the certificates.
-TLS = httpx.create_ssl_context(trust_env=False)
-MAX_ANSWER_BYTES = 8 * 2**20
-HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
-
-
-def service_url(service):
-    """Where a service is: its own address, else under UPSTREAM_URL or the embedded."""
-    place, own = SERVICES[service]
-    return own or (UPSTREAM_URL or LAB.upstream_url).rstrip("/") + place
-
-
-@functools.lru_cache(maxsize=256)
-def service_request(service, url):
-    """A GET to ask again and again, with the key that goes to this service alone."""
-    parts = httpx.URL(url)
-    headers = HEADERS | {"host": parts.netloc.decode(), "user-agent": "django-lab"}
-    name, key = KEYS.get(service, ("", None))
-    if key:
-        headers[name] = key
-    request = httpx.Request("GET", parts.copy_with(userinfo=b""), headers=headers)
-    if parts.userinfo:
-        next(httpx.BasicAuth(parts.username, parts.password).auth_flow(request))
-    return request
-
-
-def check_answer(response):
-    """Refuse every answer but a plain 200: no redirect, no error, no encoding."""
-    if response.status_code != 200:
-        known = response.status_code in HTTPStatus._value2member_map_
-        phrase = HTTPStatus(response.status_code).phrase if known else ""
-        what = f"{response.status_code} {phrase}".strip()
-        raise UpstreamError(f"The service answered {what}.")
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UpstreamError("The service's answer was encoded, which nobody asked for.")
-
-
-def add_chunk(body, chunk):
-    """Add a chunk to a body that may not outgrow MAX_ANSWER_BYTES."""
-    body += chunk
-    if len(body) > MAX_ANSWER_BYTES:
-        raise UpstreamError("The service's answer was larger than 8 MB.")
-
-
-@contextmanager
-def upstream_call():
-    """Count the call while it is in flight; its failure becomes a sentence."""
-    with LAB.lock:
-        LAB.upstream_in_flight += 1
-    try:
-        yield
-    except (httpx.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
-        cause, timeouts = error.__cause__, (TimeoutError, httpx.TimeoutException)
-        if isinstance(cause, aiohttp.ClientConnectorError | httpcore.ConnectError):
-            raise UpstreamError("The service could not be reached.") from None
-        # httpx-aiohttp calls a lost connection a timeout: the cause tells.
-        if isinstance(error, timeouts) and not isinstance(cause, aiohttp.ClientError):
-            raise UpstreamTimeout from None
-        raise UpstreamError("The service broke off its answer.") from None
-    finally:
-        with LAB.lock:
-            LAB.upstream_in_flight -= 1
-
-
-class Line:
-    """A synchronous client that keeps one connection, and whose reads ask the clock.
-
-    httpx's timeouts are per operation, so a byte a second would outlast them all.
-    """
-
-    idle = defaultdict(list)
-
-    def __init__(self):
-        limits = httpx.Limits(max_connections=1)
-        self.client = httpx.HTTPTransport(verify=TLS, trust_env=False, limits=limits)
-
-    @classmethod
-    @contextmanager
-    def borrow(cls, host):
-        """An idle line to this host, or a new one; it is idle again afterwards."""
-        try:
-            line = cls.idle[host].pop()
-        except IndexError:
-            line = cls()
-        try:
-            yield line
-        finally:
-            if line.has_surplus():
-                line.client.close()
-            else:
-                cls.idle[host].append(line)
-
-    def has_surplus(self):
-        """Whether more came than the answer, which the next call would read as its own."""
-        made = [held._connection for held in self.client._pool.connections]
-        return any(one._h11_state.trailing_data[0] for one in made if one)
-
-    def chunks(self, request, seconds):
-        """The chunks of an answer, the last within so many seconds."""
-        self.ends = time.monotonic() + seconds
-        waits = dict.fromkeys(("connect", "read", "write", "pool"), self.left())
-        ask = httpx.Request("GET", request.url, headers=request.headers)
-        ask.extensions = {"timeout": waits, "trace": self.watch}
-        response = self.client.handle_request(ask)
-        try:
-            check_answer(response)
-            yield from response.stream
-        finally:
-            response.close()
-
-    def left(self):
-        """Seconds to the end of the call. Raises TimeoutError when there are none."""
-        if (left := self.ends - time.monotonic()) <= 0:
-            raise TimeoutError
-        return left
-
-    def watch(self, event, info):
-        """Let a new connection's reads take the time left, not one of their own."""
-        if event in (
-            "connection.connect_tcp.complete",
-            "connection.start_tls.complete",
-        ):
-            stream = info["return_value"]
-            read = stream.read
-            stream.read = lambda size, timeout=None: read(size, self.left())
-
-
-def fetch(service, url):
-    """The body of a service's answer. Raises UpstreamError."""
-    request = service_request(service, url)
-    body = bytearray()
-    with upstream_call(), Line.borrow(request.url.netloc) as line:
-        with closing(line.chunks(request, time_share())) as chunks:
-            for chunk in chunks:
-                add_chunk(body, chunk)
-    return body
-
-
-#: Event loop: the asynchronous client that belongs to it.
-async_clients = weakref.WeakKeyDictionary()
-
-
-def async_client():
-    """This event loop's one client: any number of connections, no cookies."""
-    loop = asyncio.get_running_loop()
-    if loop not in async_clients:
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=TLS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        session._retry_connection = False  # aiohttp would send a GET a second time
-        async_clients[loop] = AiohttpTransport(verify=TLS, client=session)
-    return async_clients[loop]
-
-
-async def fetch_async(service, url):
-    """The body of a service's answer, awaited. Raises UpstreamError.
-
-    The transport is asked directly: redirects and cookies are the business of
-    httpx.AsyncClient, are not wanted here, and would double the cost of a call.
-    """
-    request = service_request(service, url)
-    body = bytearray()
-    with upstream_call():
-        async with asyncio.timeout(time_share()):
-            response = await async_client().handle_async_request(request)
-            try:
-                check_answer(response)
-                async for chunk in response.stream:
-                    add_chunk(body, chunk)
-            finally:
-                await response.aclose()
-    return body
-
-
-class Door:
-    """Lets a few go on in each turn of the event loop, in order of arrival.
-
-    Where a crowd goes on in one turn, all else waits for the whole of it: what is sent
-    leaves at the turn's end, and uvloop lets in one new connection a turn.
-    """
-
-    #: One a turn costs a tenth of the speed; with eight, new visitors wait twice as long.
-    A_TURN = 4
-
-    def __init__(self, loop, shut=False):
-        self.loop, self.queue = loop, deque()
-        self.passed = self.A_TURN if shut else 0  # in this turn, which a shut one lacks
-
-    async def enter(self):
-        """Go on in this turn, or in one of the next; if the door is shut, once it opens."""
-        if self.passed < self.A_TURN:
-            if not self.passed:
-                self.loop.call_soon(self.open)
-            self.passed += 1
-        else:
-            self.queue.append(self.loop.create_future())
-            await self.queue[-1]
-
-    def open(self):
-        """Let the next ones go on, and so in each turn until nobody waits."""
-        self.passed = min(self.A_TURN, len(self.queue))
-        if self.passed:
-            self.loop.call_soon(self.open)
-        for _ in range(self.passed):
-            place = self.queue.popleft()
-            if not place.done():  # its visitor may have left
-                place.set_result(None)
-
-
-def refuse_constant(name):
-    """NaN and Infinity are no JSON, though Python reads them."""
-    raise ValueError(name)
-
-
-decoder = json.JSONDecoder(parse_constant=refuse_constant)
-
-
-def decode(body):
-    """A body's JSON. Raises UpstreamError."""
-    try:
-        return decoder.decode(body.decode())
-    except (ValueError, RecursionError):
-        raise UpstreamError("The service's answer was not JSON.") from None
-
-
-def dig(value, *way):
-    """What lies at the end of a way of keys and indexes; None where it ends early."""
-    for step in way:
-        try:
-            value = value[step]
-        except (LookupError, TypeError):
-            return None
-    return value
-
-
-def as_list(value):
-    """The value if it is a list, else an empty one."""
-    return value if isinstance(value, list) else []
-
+django.setup()
+logging.getLogger("django").setLevel("ERROR")
 
 # -------------------------------------------------------------- Experiment: hello
 
-PAGES["hello.html"] = """\
-<p>{{ greeting }} This page does nothing: it is the floor on which the
-others stand.</p>
-"""
-
 
 def hello_sync(request):
-    """The smallest page, on a thread: one hop there and back."""
+    """The smallest page, on a thread."""
     return page(request, "hello.html", {"greeting": "Hello, world!"})
 
 
 async def hello_async(request):
-    """The smallest page, on the event loop: no hop at all."""
+    """The smallest page, on the event loop."""
     return page(request, "hello.html", {"greeting": "Hello, world!"})
 
+
+TEMPLATES["hello.html"] = "<p>{{ greeting }} This page waits for nothing.</p>"
 
 # ------------------------------------------------------------- Experiment: rivers
 
@@ -1013,2218 +202,2355 @@ SITES = {
     "06309000": "Yellowstone River at Miles City MT",
     "06329500": "Yellowstone River near Sidney MT",
 }
-DISCHARGE, GAGE_HEIGHT = "00060", "00065"
-NO_DATA = -999999
-#: What the commoner qualifiers mean; codes are compared without regard to case.
-QUALIFIERS = {
-    "p": "provisional, subject to revision",
-    "a": "approved for publication",
-    "e": "estimated",
-    "estimated": "estimated",
-    "ice": "affected by ice",
-    "eqp": "equipment malfunction",
-    "mnt": "under maintenance",
-    "bkw": "affected by backwater",
-    "dis": "discontinued",
-    "ssn": "measured in season only",
-    "***": "temporarily unavailable",
-}
-
-
-class Reading(NamedTuple):
-    """What a gauge says: its newest discharge and gage height, or why it has none."""
-
-    site: str
-    name: str
-    discharge_ft3_s: float | None = None
-    discharge_observed: str | None = None
-    gage_height_ft: float | None = None
-    gage_height_observed: str | None = None
-    qualifiers: tuple = ()
-    error: str | None = None
-
-
-class Observation(NamedTuple):
-    """One value of one parameter at one site; `value` is None where there is none."""
-
-    site: str
-    parameter: str
-    value: float | None = None
-    time: datetime | None = None
-    qualifiers: tuple = ()
-
-
-def to_number(value):
-    """A finite float, or None for no data, no number and no sense."""
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) and number != NO_DATA else None
-
-
-def to_time(value):
-    """An aware datetime, or None."""
-    try:
-        moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return None
-    return moment if moment.tzinfo else None
-
-
-def to_codes(values):
-    """Qualifier codes, each once, in order; what is no text is none."""
-    texts = [v for v in as_list(values) if isinstance(v, str) and v and v.isprintable()]
-    return tuple(dict.fromkeys(texts))
-
-
-def parse_iv(data):
-    """Observations in an answer of the instantaneous-values service (WaterML as JSON).
-
-    They are known by their codes, not their places; each sensor has a block of values.
-    """
-    for series in as_list(dig(data, "value", "timeSeries")):
-        site = dig(series, "sourceInfo", "siteCode", 0, "value")
-        parameter = dig(series, "variable", "variableCode", 0, "value")
-        for block in as_list(dig(series, "values")):
-            for item in as_list(dig(block, "value")):
-                value, moment = (
-                    to_number(dig(item, "value")),
-                    to_time(dig(item, "dateTime")),
-                )
-                marks = to_codes(dig(item, "qualifiers"))
-                yield Observation(site, parameter, value, moment, marks)
-
-
-def parse_ogc(data):
-    """Observations in an answer of the newer service (OGC API Features, GeoJSON)."""
-    for feature in as_list(dig(data, "features")):
-        found = dig(feature, "properties")
-        site = str(dig(found, "monitoring_location_id")).removeprefix("USGS-")
-        parameter = dig(found, "parameter_code")
-        value, moment = to_number(dig(found, "value")), to_time(dig(found, "time"))
-        approval = {"Provisional": "P", "Approved": "A"}.get(
-            str(dig(found, "approval_status"))
-        )
-        marks = dig(found, "qualifier")
-        marks = to_codes([approval, *(marks if isinstance(marks, list) else [marks])])
-        yield Observation(site, parameter, value, moment, marks)
-
-
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-
-def newest(observations, site, parameter):
-    """A parameter's newest value, its time in ISO 8601, and what qualifies them."""
-    mine = [o for o in observations if (o.site, o.parameter) == (site, parameter)]
-    empty = [o for o in mine if o.value is None]
-    valued = [o for o in mine if o.value is not None] or [Observation(site, parameter)]
-    best = max(valued, key=lambda o: o.time or LONG_AGO)
-    marks = [code for o in (best, *empty) for code in o.qualifiers]
-    return best.value, best.time and best.time.isoformat(), marks
-
-
-def read_gauge(observations, site):
-    """One gauge's Reading, out of observations of many."""
-    flow, flow_time, marks = newest(observations, site, DISCHARGE)
-    stage, stage_time, more_marks = newest(observations, site, GAGE_HEIGHT)
-    silent = flow is None and stage is None
-    error = "The service has no reading for this gauge." if silent else None
-    found = flow, flow_time, stage, stage_time, to_codes(marks + more_marks), error
-    return Reading(site, SITES[site], *found)
-
-
-def usgs_url(sites):
-    """The question for these sites' newest readings, in either service's terms."""
-    url = service_url("usgs")
-    codes = f"{DISCHARGE},{GAGE_HEIGHT}"
-    if url.endswith("/items"):
-        ids = ",".join(f"USGS-{site}" for site in sites)
-        which = f"monitoring_location_id={ids}&parameter_code={codes}"
-        return f"{url}?f=json&{which}&limit=100&skipGeometry=true"
-    which = f"sites={','.join(sites)}&parameterCd={codes}"
-    return f"{url}?format=json&{which}&siteStatus=all"
-
-
-def parse_readings(body, sites):
-    """A Reading for each site. Raises UpstreamError where the body is not JSON."""
-    parse = parse_ogc if service_url("usgs").endswith("/items") else parse_iv
-    observations = list(parse(decode(body)))
-    return [read_gauge(observations, site) for site in sites]
-
-
-def without_reading(sites, error):
-    """A Reading for each site that says what went wrong."""
-    return [Reading(site, SITES[site], error=str(error)) for site in sites]
-
-
-def fetch_readings(sites):
-    """The readings of some gauges, in one call; one that failed says why."""
-    try:
-        return parse_readings(fetch("usgs", usgs_url(sites)), sites)
-    except UpstreamError as error:
-        return without_reading(sites, error)
-
-
-async def fetch_readings_async(sites):
-    """The readings of some gauges, in one call, awaited."""
-    try:
-        return parse_readings(await fetch_async("usgs", usgs_url(sites)), sites)
-    except UpstreamError as error:
-        return without_reading(sites, error)
-
-
-def fetch_reading(site):
-    """The reading of one gauge."""
-    return fetch_readings([site])[0]
-
-
-async def fetch_reading_async(site):
-    """The reading of one gauge, awaited."""
-    return (await fetch_readings_async([site]))[0]
-
-
-PAGES["rivers.html"] = """\
-<p>The Yellowstone River at six gauges, upstream to downstream.
-{% if streamed %}The rows stand in the order in which they arrived.{% endif %}</p>
-<div class="scroll" tabindex="0" role="region" aria-label="Readings"><table>
-<thead><tr><th scope="col">Gauge</th><th scope="col" class="number">Discharge</th>
-<th scope="col" class="number">Gage height</th><th scope="col">Remarks</th></tr></thead>
-<tbody>{{ rows }}</tbody></table></div>
-"""
-PAGES["reading.html"] = """
-<tr><th scope="row">{{ reading.name }}<br><small>USGS {{ reading.site }}</small></th>
-{% for value, unit, observed in values %}<td class="number">
-{% if value %}{{ value }} {{ unit }}{% else %}–{% endif %}
-{% if observed %}<br><small><time datetime="{{ observed.iso }}">{{ observed.text }}</time>
-<br>{{ observed.ago }}</small>{% endif %}</td>
-{% endfor %}<td>{% if reading.error %}<span class="bad">{{ reading.error }}</span>{% endif %}
-{% for code, meaning in marks %}<small>{{ code }}: {{ meaning }}</small><br>
-{% endfor %}</td></tr>"""
-
-
-def when_observed(iso):
-    """When a reading was observed, by the gauge's own clock, and how long ago."""
-    if not iso:
-        return None
-    observed = datetime.fromisoformat(iso)
-    minutes = int((datetime.now(UTC) - observed).total_seconds() // 60)
-    hours, days = minutes // 60, minutes // 1440
-    ago = f"{days} d" if days > 1 else f"{hours} h" if hours > 1 else f"{minutes} min"
-    return {"iso": iso, "text": f"{observed:%b %d, %H:%M (%z)}", "ago": f"{ago} ago"}
-
-
-@functools.lru_cache(maxsize=256)
-def reading_row(reading, minute):
-    """A gauge's row of the table; it is the same for all visitors of one minute."""
-    flow, stage = reading.discharge_ft3_s, reading.gage_height_ft
-    flow_text = "" if flow is None else f"{flow:,.10g}"
-    stage_text = "" if stage is None else f"{stage:.2f}"
-    values = [
-        (flow_text, "ft³/s", when_observed(reading.discharge_observed)),
-        (stage_text, "ft", when_observed(reading.gage_height_observed)),
-    ]
-    unknown = "see the USGS's list of qualifiers"
-    marks = [(q, QUALIFIERS.get(q.lower(), unknown)) for q in reading.qualifiers]
-    context = {"reading": reading, "values": values, "marks": marks}
-    return render_to_string("reading.html", context)
-
-
-def this_minute():
-    """The number of the minute, which is how long rendered readings are good for."""
-    return int(time.time() // 60)
-
-
-@functools.lru_cache(maxsize=64)
-def rivers_main(readings, minute):
-    """The dashboard's HTML, which is the same for all who have the same readings."""
-    rows = [(reading_row(reading, minute),) for reading in readings]
-    context = {"rows": format_html_join("", "{}", rows)}
-    return render_to_string("rivers.html", context)
-
-
-def readings_source():
-    """Where the readings come from: the embedded upstream, or an address."""
-    if UPSTREAM_URL or SERVICES["usgs"][1]:
-        return re.sub("//[^/]*@", "//", service_url("usgs"))
-    return "embedded"
-
-
-def rivers_page(request, readings, calls=6):
-    """The dashboard: 200 while one gauge has a number, else 502, or 504 for no time."""
-    errors = {reading.error for reading in readings}
-    late = errors == {str(UpstreamTimeout())}
-    status = 200 if None in errors else 504 if late else 502
-    sites = [reading._asdict() for reading in readings]
-    data = {"upstream_calls": calls, "source": readings_source(), "sites": sites}
-    main = rivers_main(tuple(readings), this_minute())
-    return page(request, "rivers.html", data, status, main)
+THREADS = 3
 
 
 def rivers_sync(request):
-    """Six calls, one after the other."""
-    return rivers_page(request, [fetch_reading(site) for site in in_turn(SITES)])
+    """One call for each gauge, one after the other."""
+    seconds = settings.DEADLINE / len(SITES)
+    return rivers_page(request, [fetch_reading(site, seconds) for site in SITES])
 
 
 def rivers_threaded(request):
-    """Six calls, three at a time, on a pool of threads."""
-    with ContextPool(THREADS) as pool:
-        readings = list(pool.map(fetch_reading, in_turn(SITES, THREADS)))
-    return rivers_page(request, readings)
+    """One call for each gauge, on three threads."""
+    seconds = settings.DEADLINE / math.ceil(len(SITES) / THREADS)
+    with ThreadPoolExecutor(THREADS) as pool:
+        return rivers_page(request, [*pool.map(fetch_reading, SITES, repeat(seconds))])
 
 
 async def rivers_async(request):
-    """Six calls at once, on the event loop."""
-    return rivers_page(request, await asyncio.gather(*map(fetch_reading_async, SITES)))
+    """One call for each gauge, all at once on the event loop."""
+    calls = [fetch_reading_async(site, settings.DEADLINE) for site in SITES]
+    return rivers_page(request, await asyncio.gather(*calls))
+
+
+async def rivers_async_httpx(request):
+    """One call for each gauge, all at once, with one shared `httpx.AsyncClient`."""
+    client = loop_client(make_httpx_client)
+    calls = [fetch_reading_httpx(client, site) for site in SITES]
+    return rivers_page(request, await asyncio.gather(*calls))
 
 
 async def rivers_streamed(request):
-    """Six calls at once, each gauge sent on as soon as it answers."""
-    return stream_rivers(request, map(fetch_reading_async, SITES))
+    """One call for each gauge, all at once; each row is sent when it arrives."""
+    if prefers_json(request):
+        lines = (json.dumps(r._asdict()) + "\n" async for r in arriving_readings())
+        return StreamingHttpResponse(lines, content_type="application/x-ndjson")
+    return StreamingHttpResponse(stream_rows(request))
 
 
 async def rivers_batched(request):
-    """One call for all six, where the service can: better than any concurrency."""
-    return rivers_page(request, await fetch_readings_async(SITES), calls=1)
+    """One call for all gauges, where the service offers it."""
+    call = fetch_async("usgs", usgs_query(SITES), settings.DEADLINE, parse_readings)
+    readings, error = await call
+    readings = readings or [Reading(*gauge, error=error) for gauge in SITES.items()]
+    return rivers_page(request, readings, calls=1)
 
 
 async def rivers_shared(request):
-    """Six calls at once, which all share who wait for the same gauge."""
-    readings, started = await share_flights(fetch_reading_async, SITES)
-    return rivers_page(request, readings, calls=started)
+    """One set of calls for all clients that wait at the same time."""
+    readings, started = await share_call("rivers", gather_readings)
+    return rivers_page(request, readings, calls=len(SITES) if started else 0)
 
 
 def rivers_async_to_sync(request):
-    """A synchronous view that has the event loop make the asynchronous calls."""
+    """The asynchronous calls in a synchronous view."""
     return rivers_page(request, async_to_sync(gather_readings)())
 
 
 async def rivers_sync_to_async(request):
     """The synchronous calls through the adapter: one thread, so one after the other."""
-    calls = map(sync_to_async(fetch_reading), in_turn(SITES))
+    seconds = settings.DEADLINE / len(SITES)
+    calls = [sync_to_async(fetch_reading)(site, seconds) for site in SITES]
     return rivers_page(request, await asyncio.gather(*calls))
 
 
 async def rivers_sync_to_async_pool(request):
-    """The same with `thread_sensitive=False`: a thread for each call."""
+    """The synchronous calls with `thread_sensitive=False`: a thread for each call."""
     fetch_in_pool = sync_to_async(fetch_reading, thread_sensitive=False)
-    calls = map(fetch_in_pool, in_turn(SITES, at_once=len(SITES)))
+    calls = [fetch_in_pool(site, settings.DEADLINE) for site in SITES]
+    return rivers_page(request, await asyncio.gather(*calls))
+
+
+async def rivers_new_client(request):
+    """A new `httpx.AsyncClient` for each call: each holds the event loop to set up TLS."""
+
+    async def fetch_with_new_client(site):
+        async with make_httpx_client() as client:
+            return await fetch_reading_httpx(client, site)
+
+    calls = [fetch_with_new_client(site) for site in SITES]
     return rivers_page(request, await asyncio.gather(*calls))
 
 
 async def rivers_blocking(request):
-    """The synchronous calls right on the event loop: all other visitors wait too."""
-    return rivers_page(request, [fetch_reading(site) for site in in_turn(SITES)])
+    """The synchronous calls on the event loop: all other clients wait."""
+    seconds = settings.DEADLINE / len(SITES)
+    return rivers_page(request, [fetch_reading(site, seconds) for site in SITES])
+
+
+TEMPLATES["rivers.html"] = """\
+<p>The Yellowstone River at {{ sites|length }} gauges. P: provisional, A: approved.</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Readings"><table><thead><tr>
+<th scope="col">Gauge</th><th scope="col">Discharge</th><th scope="col">Gage height</th>
+<th scope="col">Remarks</th></tr></thead><tbody>{{ rows|join:"" }}</tbody></table></div>"""
+TEMPLATES["reading.html"] = """\
+<tr><th scope="row">{{ name }}<br><small>USGS {{ site }}</small></th>
+<td>{{ discharge_ft3_s|floatformat:-2|default:"–" }} ft³/s<br>
+<small>{{ discharge_observed|default:"" }}</small></td>
+<td>{{ gage_height_ft|floatformat:2|default:"–" }} ft<br>
+<small>{{ gage_height_observed|default:"" }}</small></td>
+<td>{{ qualifiers|join:", " }} <span class="bad">{{ error|default:"" }}</span></td></tr>"""
+
+
+class Reading(NamedTuple):
+    """Hold a gauge's latest values and their times (ISO 8601), or why there are none."""
+
+    site: str
+    name: str
+    discharge_ft3_s: float | None = None  # 00060 in the service's terms
+    discharge_observed: str | None = None
+    gage_height_ft: float | None = None  # 00065
+    gage_height_observed: str | None = None
+    qualifiers: tuple = ()
+    error: str | None = None
+
+
+NO_VALUE = "The gauge reports no value."
+APPROVALS = {"Provisional": "P", "Approved": "A"}
+
+
+def rivers_page(request, readings, calls=len(SITES)):
+    """Return the dashboard: 200 if the service responded for a gauge, else 504 or 502."""
+    errors = {reading.error for reading in readings}
+    status = 200 if errors & {None, NO_VALUE} else 504 if errors == {TIMED_OUT} else 502
+    data = {"upstream_calls": calls, "sites": [r._asdict() for r in readings]}
+    return page(request, "rivers.html", data, status, rows=map(render_row, readings))
+
+
+@functools.lru_cache(maxsize=256)
+def render_row(reading):
+    """Return a gauge's row. It is cached: with translations, add the language."""
+    return render_to_string("reading.html", reading._asdict())
+
+
+def fetch_reading(site, seconds):
+    """Return a gauge's Reading, fetched within `seconds`."""
+    reading, error = fetch("usgs", usgs_query([site]), seconds, parse_reading, site)
+    return reading or Reading(site, SITES[site], error=error)
+
+
+async def fetch_reading_async(site, seconds):
+    """Return a gauge's Reading, fetched within `seconds`."""
+    call = fetch_async("usgs", usgs_query([site]), seconds, parse_reading, site)
+    reading, error = await call
+    return reading or Reading(site, SITES[site], error=error)
+
+
+async def fetch_reading_httpx(client, site):
+    """Return a gauge's Reading, fetched with an `httpx.AsyncClient`."""
+    query, seconds = usgs_query([site]), settings.DEADLINE
+    call = fetch_httpx(client, "usgs", query, seconds, parse_reading, site)
+    reading, error = await call
+    return reading or Reading(site, SITES[site], error=error)
 
 
 async def gather_readings():
-    """Six readings at once."""
-    return await asyncio.gather(*map(fetch_reading_async, SITES))
+    """Return all Readings, fetched at once on the event loop."""
+    calls = [fetch_reading_async(site, settings.DEADLINE) for site in SITES]
+    return await asyncio.gather(*calls)
 
 
-class Flight:
-    """A call that is under way, and the visitors who wait for it."""
-
-    #: (Event loop, question): the flight that will bring the answer.
-    under_way = {}
-
-    def __init__(self, key, call):
-        loop, _ = self.key = key
-        self.visitors, self.door, self.traceback = 0, Door(loop, shut=True), None
-        # In a context of its own, for it may outlast the visitor who began it.
-        self.task = loop.create_task(call, context=Context())
-        self.task.add_done_callback(self.land)
-        self.under_way[key] = self
-
-    def land(self, task):
-        """The call has ended: let the visitors off, and nobody board any more."""
-        error = None if task.cancelled() else task.exception()
-        self.traceback = error and error.__traceback__
-        self.close()
-        self.door.open()
-
-    def answer(self):
-        """What the call has brought, for each visitor. Raises what it raised."""
-        if self.task.cancelled():
-            raise UpstreamError("The call was broken off.")
-        if error := self.task.exception():
-            # With its own traceback, which whoever was told before has added to.
-            raise error.with_traceback(self.traceback)
-        return self.task.result()
-
-    def close(self):
-        """Let nobody board any more; a later flight may have the key by now."""
-        if self.under_way.get(self.key) is self:
-            del self.under_way[self.key]
-
-    def leave(self):
-        """A visitor leaves; when the last one does, the call is cancelled."""
-        self.visitors -= 1
-        if not self.visitors:
-            self.close()  # it takes a turn or two to end
-            self.task.cancel()
+def usgs_query(sites):
+    """Return the query for the latest values. Without a limit the service sends ten."""
+    ids = ",".join(f"USGS-{site}" for site in sites)
+    return f"?f=json&limit=99&monitoring_location_id={ids}&parameter_code=00060,00065"
 
 
-async def share_flights(fetch, questions):
-    """The answers to all questions, and how many calls were started for them.
-
-    Who asks what is being asked waits for that call, and shares its fate. When the last
-    visitor who waits for a call leaves, it is cancelled.
-    """
-    loop, flights, started = asyncio.get_running_loop(), [], 0
-    try:
-        for question in questions:
-            if not (flight := Flight.under_way.get((loop, question))):
-                flight = Flight((loop, question), fetch(question))
-                started += 1
-            flight.visitors += 1
-            flights.append(flight)
-        for flight in flights:
-            await flight.door.enter()
-        return [flight.answer() for flight in flights], started
-    finally:
-        for flight in flights:
-            flight.leave()
+def parse_readings(data):
+    """Return all Readings from the service's GeoJSON."""
+    return [parse_reading(data, site) for site in SITES]
 
 
-class Stream(StreamingHttpResponse):
-    """A streamed answer whose generator is closed as soon as the visitor leaves.
-
-    Django closes its own iterator, not the one inside it.
-    """
-
-    async def __aiter__(self):
-        async with aclosing(self._iterator) as parts:
-            async for part in parts:
-                yield self.make_bytes(part)
-
-
-def stream_rivers(request, calls):
-    """The dashboard row by row, or one JSON object a line, in order of arrival."""
-    if prefers_json(request):
-        return Stream(stream_lines(calls), content_type=NDJSON)
-    return Stream(stream_rows(request, calls))
+def parse_reading(data, site):
+    """Return a gauge's Reading from the service's GeoJSON (OGC API Features)."""
+    known = [feature["properties"] for feature in data["features"]]
+    known = [one for one in known if one["monitoring_location_id"] == f"USGS-{site}"]
+    latest = {one["parameter_code"]: one for one in sorted(known, key=recency)}
+    values, codes = [], []
+    for one in (latest.get("00060"), latest.get("00065")):
+        has_value, when = recency(one) if one else (False, None)
+        values += [float(one["value"]), when.isoformat()] if has_value else [None, None]
+        if one:
+            codes += [APPROVALS.get(one["approval_status"])] + (one["qualifier"] or [])
+    codes = [code for code in codes if isinstance(code, str) and code.isprintable()]
+    error = NO_VALUE if values == [None] * 4 else None
+    return Reading(site, SITES[site], *values, tuple(dict.fromkeys(codes)), error)
 
 
-async def stream_lines(calls):
-    """Each reading as a line of JSON, as it arrives."""
-    async with aclosing(arriving(calls)) as readings:
-        async for reading in readings:
-            yield json.dumps(reading._asdict()) + "\n"
+def recency(one):
+    """Return (has a value, time) of an observation. One without a value counts less."""
+    value = float("nan" if one["value"] is None else str(one["value"]))
+    observed = datetime.fromisoformat(one["time"])
+    observed = observed if observed.tzinfo else observed.replace(tzinfo=UTC)
+    return math.isfinite(value) and value != -999999, observed  # -999999: no value
 
 
-async def stream_rows(request, calls):
-    """The page up to its rows, each row as it arrives, and the rest of the page."""
+async def stream_rows(request):
+    """Yield the page up to its rows, each row when it arrives, and the rest."""
 
-    def both_ends():
-        data = {"upstream_calls": len(SITES), "source": readings_source()}
-        gap = "@@rows@@"
-        html = page(request, "rivers.html", data, rows=gap, streamed=True)
-        return html.content.decode().split(gap)
+    def halves():
+        data = {"upstream_calls": len(SITES), "sites": SITES}
+        html = page(request, "rivers.html", data, rows="@@rows@@").content.decode()
+        return html.split("@@rows@@")
 
-    yield both_ends()[0]
-    async with aclosing(arriving(calls)) as readings:
-        async for reading in readings:
-            yield reading_row(reading, this_minute())
-    yield both_ends()[1]  # with the load time, which is known now
+    yield halves()[0]
+    async for reading in arriving_readings():
+        yield render_row(reading)
+    yield halves()[1]  # rendered last, because it shows the load time
 
 
-async def arriving(calls):
-    """What the calls bring, in order of arrival; who stops early cancels the rest."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
+async def arriving_readings():
+    """Yield each Reading when it arrives."""
+    calls = [fetch_reading_async(site, settings.DEADLINE) for site in SITES]
+    tasks = [asyncio.create_task(call) for call in calls]
     try:
         for task in asyncio.as_completed(tasks):
             yield await task
     finally:
-        for task in tasks:
+        for task in tasks:  # otherwise the calls go on after the client has left
             task.cancel()
+
+
+shared_calls = {}  # (event loop, key): its task, and a future for each waiting client
+
+
+async def share_call(key, call):
+    """Return what a call returns to all that wait for it, and whether this started it."""
+    loop = asyncio.get_running_loop()
+    if started := (loop, key) not in shared_calls:
+        # In a context of its own, because it may outlast the request that began it.
+        task = loop.create_task(run_shared_call((loop, key), call), context=Context())
+        shared_calls[loop, key] = task, []
+    # A future each: with `shield`, a crowd that leaves at once costs quadratic time.
+    future = loop.create_future()
+    shared_calls[loop, key][1].append(future)
+    return await future, started
+
+
+async def run_shared_call(key, call):
+    """Make a call and pass what it returns, or raises, to all that wait for it."""
+    try:
+        result, error = await call(), None
+    except BaseException as exception:
+        result, error = None, exception
+    _, futures = shared_calls.pop(key)  # this entry kept the task alive
+    for future in futures:
+        # One client goes on in each iteration of the event loop: uvloop sends at its
+        # end, so the first would wait until the last one's page is made.
+        await asyncio.sleep(0)
+        if not future.done():
+            future.set_exception(error) if error else future.set_result(result)
 
 
 # --------------------------------------------------------------- Experiment: home
 
-
-def checked(value, kind):
-    """The value, if it is a whole text or a finite number, as asked. Else ValueError."""
-    if isinstance(value, str) != (kind is str):
-        raise ValueError(value)
-    if kind is str:
-        value.encode()  # half a character has no bytes
-    elif to_number(value) is None:
-        raise ValueError(value)
-    return value
-
-
-#: Service: what it lists, and what is told of each.
-SHOP = {
+#: Service: the list in its response, and the type of each field.
+HOME_SERVICES = {
     "promo": ("promotions", {"title": str, "text": str, "ends": str}),
     "recco": ("books", {"title": str, "author": str, "price": float}),
 }
 
-PAGES["home.html"] = """\
-<section class="panel" aria-label="Promotions">{% for promotion in promo.promotions %}
-<p><strong>{{ promotion.title }}</strong> {{ promotion.text }}
-<small>Until {{ promotion.ends }}.</small></p>{% empty %}
-<p class="soft">No promotions just now. {{ errors.promo }}</p>{% endfor %}</section>
-<h2>Recommended for you</h2>
-<ul>{% for book in recco.books %}
-<li>{{ book.title }} <span class="soft">by {{ book.author }}</span>,
-${{ book.price|floatformat:2 }}</li>{% empty %}
-<li class="soft">No recommendations just now. {{ errors.recco }}</li>{% endfor %}</ul>
-"""
-
-
-def read_part(service, body):
-    """A service's part of the page. Raises UpstreamError for any other shape."""
-    key, kinds = SHOP[service]
-    rows = dig(decode(body), key)
-    try:
-        rows = [{k: checked(row[k], kind) for k, kind in kinds.items()} for row in rows]
-    except (TypeError, ValueError, LookupError):
-        raise UpstreamError("The service's answer has an unknown shape.") from None
-    return {key: rows}
-
-
-def fetch_part(service):
-    """A part of the page and None, or None and a sentence."""
-    try:
-        body = fetch(service, service_url(service))
-        return read_part(service, body), None
-    except UpstreamError as error:
-        return None, str(error)
-
-
-async def fetch_part_async(service):
-    """A part of the page and None, or None and a sentence, awaited."""
-    try:
-        body = await fetch_async(service, service_url(service))
-        return read_part(service, body), None
-    except UpstreamError as error:
-        return None, str(error)
-
-
-def home_page(request, parts):
-    """The bookshop's front page; a part that failed is left out."""
-    found = dict(zip(SHOP, parts, strict=True))
-    data = {service: part for service, (part, _) in found.items()}
-    data["errors"] = {service: error for service, (_, error) in found.items() if error}
-    return page(request, "home.html", data)
-
 
 def home_sync(request):
-    """Two calls, one after the other."""
-    return home_page(request, [fetch_part(service) for service in in_turn(SHOP)])
+    """One call after the other."""
+    seconds = settings.DEADLINE / len(HOME_SERVICES)
+    parts = [fetch(name, "", seconds, parse_part, name) for name in HOME_SERVICES]
+    return home_page(request, parts)
 
 
 async def home_sequential(request):
-    """Two calls awaited one after the other: asynchronous, and no faster."""
-    return home_page(request, [await fetch_part_async(part) for part in in_turn(SHOP)])
+    """One call awaited after the other: asynchronous, and no faster."""
+    seconds = settings.DEADLINE / len(HOME_SERVICES)
+    parts = [await fetch_part(name, seconds) for name in HOME_SERVICES]
+    return home_page(request, parts)
 
 
 async def home_async(request):
-    """Two calls at once."""
-    return home_page(request, await asyncio.gather(*map(fetch_part_async, SHOP)))
+    """Both calls at once."""
+    calls = [fetch_part(name, settings.DEADLINE) for name in HOME_SERVICES]
+    return home_page(request, await asyncio.gather(*calls))
+
+
+TEMPLATES["home.html"] = """\
+<section class="panel" aria-label="Promotions">{% for promotion in promo.promotions %}
+<p><strong>{{ promotion.title }}</strong> {{ promotion.text }}
+<small>Until {{ promotion.ends }}.</small></p>
+{% empty %}<p class="soft">No promotions. {{ errors.promo }}</p>{% endfor %}</section>
+<h2>Recommended for you</h2><ul>{% for book in recco.books %}
+<li>{{ book.title }} by {{ book.author }}, ${{ book.price|floatformat:2 }}</li>
+{% empty %}<li class="soft">No recommendations. {{ errors.recco }}</li>{% endfor %}</ul>"""
+
+
+def home_page(request, parts):
+    """Return the bookshop's front page, without a part whose service failed."""
+    named = dict(zip(HOME_SERVICES, parts, strict=True))
+    data = {name: part for name, (part, _) in named.items()}
+    errors = {name: error for name, (_, error) in named.items() if error}
+    return page(request, "home.html", data | {"errors": errors})
+
+
+async def fetch_part(name, seconds):
+    """Return a service's part of the page, or None; and an error, or None."""
+    return await fetch_async(name, "", seconds, parse_part, name)
+
+
+def parse_part(data, service):
+    """Return {list: [{field: value}]}. Raise ValueError for a value of another type."""
+    name, fields = HOME_SERVICES[service]
+    rows = [{key: row[key] for key in fields} for row in data[name]]
+    for value, kind in ((row[key], fields[key]) for row in rows for key in fields):
+        if not (is_number(value) if kind is float else is_text(value)):
+            raise ValueError(value)
+    return {name: rows}
+
+
+def is_text(value):
+    """Return whether a value from JSON is a text that can be shown."""
+    return isinstance(value, str) and value.isprintable()
+
+
+def is_number(value):
+    """Return whether a value from JSON is a finite number."""
+    return type(value) in (int, float) and abs(value) < math.inf
 
 
 # -------------------------------------------------------------- Experiment: rates
 
-YEAR = "start_date=2016-01-02&end_date=2017-01-01"
-
-PAGES["rates.html"] = """\
-<p>One {{ base }} in {{ symbol }}, from {{ start_date }} to {{ end_date }}: {{ days }} days,
-out of an answer with {{ currencies }} currencies.</p>
-<svg viewBox="0 0 480 240" role="img" aria-label="{{ symbol }} from {{ start_date }} to
-{{ end_date }}: lowest {{ marks.0.value }}, highest {{ marks.1.value }}, last
-{{ marks.2.value }}"><polyline points="{{ points }}"/>
-{% for mark in marks %}<circle cx="{{ mark.x }}" cy="{{ mark.y }}" r="4"/>
-<text x="{{ mark.x }}" y="{{ mark.y }}" dx="{{ mark.dx }}" dy="{{ mark.dy }}"
-text-anchor="{{ mark.anchor }}">{{ mark.name }} {{ mark.value }}</text>{% endfor %}</svg>
-<form><label>Currency <input name="symbol" value="{{ symbol }}" size="4" maxlength="3"
-required></label> <button>Show</button></form>
-"""
-
-
-def read_rates(body):
-    """The base, and each date's rates in order of date. Raises UpstreamError."""
-    data = decode(body)
-    base, rates = dig(data, "base"), dig(data, "rates")
-    try:
-        sound = checked(base, str) and all(date.fromisoformat(day) for day in rates)
-        sound = sound and all(isinstance(of_day, dict) for of_day in rates.values())
-    except (TypeError, ValueError, AttributeError):
-        sound = False
-    if not (sound and rates):
-        raise UpstreamError("The service's answer has an unknown shape.")
-    return base, dict(sorted(rates.items()))
-
-
-def draw_line(series):
-    """A line's points in a box of 480 by 240, and its marks: lowest, highest, last."""
-    low, high = min(series), max(series)
-    scale = 160 / (high - low or 1)
-    step = 440 / max(1, len(series) - 1)
-    spots = [(20 + i * step, 200 - (v - low) * scale) for i, v in enumerate(series)]
-
-    def mark(name, index, dy):
-        x, y = spots[index]
-        anchor = "start" if x < 120 else "end" if x > 360 else "middle"
-        place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "dy": dy, "anchor": anchor}
-        return place | {"name": name, "value": f"{series[index]:.6g}"}
-
-    marks = [
-        mark("lowest", series.index(low), 24),
-        mark("highest", series.index(high), -12),
-        mark("last", len(series) - 1, -12 if series[-1] < high else 24),
-    ]
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in spots), marks
-
-
-def rates_page(request, base, rates):
-    """The year of one currency, drawn as a line."""
-    dates, symbol = list(rates), request.GET.get("symbol", "USD").upper()
-    currencies = set().union(*rates.values())
-    series = [to_number(day.get(symbol)) for day in rates.values()]
-    series = [value for value in series if value is not None]
-    if not series:
-        return error_page(
-            request, 400, "symbol is no currency in this answer.", field="symbol"
-        )
-    points, marks = draw_line(series)
-    data = {"base": base, "start_date": dates[0], "end_date": dates[-1]}
-    data |= {"days": len(dates), "currencies": len(currencies)}
-    extra = {"symbol": symbol, "points": points, "marks": marks}
-    return page(request, "rates.html", data, **extra)
-
-
-def rates_failed(request, error):
-    """504 where time ran out, else 502."""
-    late = isinstance(error, UpstreamTimeout)
-    return error_page(request, 504 if late else 502, str(error))
+YEAR = "?start_date=2016-01-02&end_date=2017-01-01"
 
 
 def rates_sync(request):
-    """One big answer, fetched, decoded and drawn on a thread."""
-    try:
-        body = fetch("rates", f"{service_url('rates')}?{YEAR}")
-        return rates_page(request, *read_rates(body))
-    except UpstreamError as error:
-        return rates_failed(request, error)
+    """One large response, fetched and parsed on a thread."""
+    return rates_page(request, *fetch("rates", YEAR, settings.DEADLINE, parse_rates))
 
 
 async def rates_async(request):
-    """The answer awaited, then decoded in a thread: a megabyte is work, not waiting."""
-    try:
-        body = await fetch_async("rates", f"{service_url('rates')}?{YEAR}")
-        # json.loads keeps the GIL all the same; what follows it lets the loop in.
-        rates = await sync_to_async(read_rates, thread_sensitive=False)(body)
-        return rates_page(request, *rates)
-    except UpstreamError as error:
-        return rates_failed(request, error)
+    """One large response, awaited. Parsing it holds the event loop."""
+    call = fetch_async("rates", YEAR, settings.DEADLINE, parse_rates)
+    return rates_page(request, *await call)
+
+
+TEMPLATES["rates.html"] = """\
+<p>One {{ base }} in {{ symbol }} from {{ start_date }} to {{ end_date }}: {{ days }} days,
+from a response with {{ currencies }} currencies.</p>
+<svg viewBox="0 0 480 200" role="img" aria-label="{{ symbol }} from {{ low }} to {{ high }}">
+<polyline points="{{ points }}"/></svg><p>Lowest {{ low }}, highest {{ high }}, last {{ last }}.</p>
+<form><label>Currency <input name="symbol" value="{{ symbol }}" size="4" maxlength="3"
+required></label> <button>Show</button></form>"""
+
+
+def rates_page(request, rates, error):
+    """Return the year of one currency as a line. 400 for an unknown `?symbol=`."""
+    if error:
+        return render_error(request, 504 if error == TIMED_OUT else 502, error)
+    base, days = rates
+    symbol = request.GET.get("symbol", "USD").upper()
+    line = [day[symbol] for day in days.values() if is_number(day.get(symbol))]
+    if not line:
+        return render_error(request, 400, "Unknown currency.", field="symbol")
+    data = {"base": base, "start_date": min(days), "end_date": max(days)}
+    data |= {"days": len(days), "currencies": len(set().union(*days.values()))}
+    extra = {"symbol": symbol, "low": min(line), "high": max(line), "last": line[-1]}
+    return page(request, "rates.html", data, points=line_points(line), **extra)
+
+
+def line_points(series):
+    """Return the points of an SVG polyline in a box of 480 by 200."""
+    low, high = min(series), max(series)
+    across, up = 480 / max(1, len(series) - 1), 180 / (high - low or 1)
+    points = [(i * across, 190 - (value - low) * up) for i, value in enumerate(series)]
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def parse_rates(data):
+    """Return the base and {date: {currency: rate}} in order of date, or raise."""
+    days = sorted(data["rates"].items(), key=lambda day: date.fromisoformat(day[0]))
+    return str.upper(data["base"]), {day: dict(rates) for day, rates in days}
 
 
 # --------------------------------------------------------------- Experiment: cars
 
-PAGES["cars.html"] = """\
+
+def cars_sync(request):
+    """Three small queries per car; creating a car is one transaction."""
+    queries = start_query_log()
+    if request.method == "POST":
+        return created_page(request, create_car(**read_form(request)))
+    return cars_page(request, read_cars(parse_limit(request)), queries, CarForm())
+
+
+async def cars_async(request):
+    """Three small queries per car, no transaction: a crash leaves what was made."""
+    queries = start_query_log()
+    if request.method == "POST":
+        car = await run_shielded(create_car_async(**read_form(request)))
+        return created_page(request, car)
+    rows = await read_cars_async(parse_limit(request))
+    return cars_page(request, rows, queries, CarForm())
+
+
+async def cars_sync_to_async(request):
+    """The synchronous functions, each behind one `sync_to_async`."""
+    queries = start_query_log()
+    if request.method == "POST":
+        car = await sync_to_async(create_car)(**read_form(request))
+        return created_page(request, car)
+    rows = await sync_to_async(read_cars)(parse_limit(request))
+    return cars_page(request, rows, queries, CarForm())
+
+
+def cars_prefetched(request):
+    """Three queries in all, however many cars there are."""
+    queries, rows = start_query_log(), read_cars_prefetched(parse_limit(request))
+    return cars_page(request, rows, queries)
+
+
+async def cars_unsafe(request):
+    """The synchronous ORM in an `async def`: Django refuses."""
+    try:
+        return cars_page(request, read_cars(parse_limit(request)), [])
+    except SynchronousOnlyOperation as error:
+        data = {"error": f"SynchronousOnlyOperation: {error}"}
+        return page(request, "cars.html", data, 500)
+
+
+TEMPLATES["cars.html"] = """\
+{% if error %}<p class="bad" role="alert">{{ error }}</p><p>Await the asynchronous ORM, as in
+<code>cars/async</code>, or call one function through <code>sync_to_async</code>.</p>{% endif %}
 {% if car %}<p role="status">Car {{ car }} was created.</p>{% endif %}
 {% if rows %}<p>{{ cars }} cars, read with {{ queries }} quer{{ queries|pluralize:"y,ies" }}.
-Read <a href="?n=50">50</a>, <a href="?n=500">500</a> or <a href="?n=1500">1,500</a>.</p>
-<table><thead><tr><th scope="col">Car</th><th scope="col">First store</th>
-<th scope="col">First engine part</th></tr></thead><tbody>{% for id, store, part in rows %}
-<tr><td>{{ id }}</td><td>{{ store }}</td><td>{{ part|default:"–" }}</td></tr>{% endfor %}
-</tbody></table><p class="soft">The first ten are shown.</p>{% endif %}
-{% if form %}<h2>Create a car</h2><form method="post">{% csrf_token %}
-{% for field in form %}<p><label>{{ field.label }} {{ field }}</label></p>{% endfor %}
-<button>Create</button></form>{% endif %}
-{% if refusal %}<p class="bad" role="alert">{{ refusal }}</p><p>There are two ways out:
-await the asynchronous ORM, as <a href="/cars/async/">async</a> does, or call one
-synchronous function through <code>sync_to_async</code>, as
-<a href="/cars/sync_to_async/">sync_to_async</a> does.</p>{% endif %}
-"""
-
-#: The counter of a request's queries; a connection adds to the one it is called in.
-query_counter = ContextVar("query_counter")
+<code>?n=500</code> asks for more of them; ten are shown.</p><table><thead><tr>
+<th scope="col">Car</th><th scope="col">Store</th><th scope="col">Engine part</th></tr></thead>
+<tbody>{% for id, store, part in rows %}<tr><td>{{ id }}</td><td>{{ store }}</td>
+<td>{{ part|default:"–" }}</td></tr>{% endfor %}</tbody></table>{% endif %}
+{% if form %}<h2>Create a car</h2><p class="soft">The POST of <code>cars/async</code> has no
+transaction: a crash leaves what was made.</p><form method="post">{% csrf_token %}{{ form.as_p }}
+<button>Create</button></form>{% endif %}"""
 
 
-def count_query(execute, sql, params, many, context):
-    """Count a query on its way to the database."""
-    if (counter := query_counter.get(None)) is not None:
-        next(counter)
-    return execute(sql, params, many, context)
+class CarParts(models.Model):
+    engine = models.CharField(max_length=1000)
 
 
-def count_queries(connection, **kwargs):
-    """Have a new connection count its queries."""
-    if count_query not in connection.execute_wrappers:
-        connection.execute_wrappers.append(count_query)
+class Manufacturer(models.Model):
+    name = models.CharField(max_length=150)
 
 
-def how_many(request):
-    """The number of cars to read, `?n=`. Raises BadRequest."""
-    given = request.GET.get("n", "50")
-    if not (re.fullmatch("[0-9]{1,4}", given) and 1 <= int(given) <= 1500):
-        raise BadRequest("n is a whole number from 1 to 1500.")
-    return int(given)
+class Store(models.Model):
+    location = models.CharField(max_length=150)
 
 
-ENGINES = {"engine__icontains": "engine", "car__manufacturer_id__gt": 20}
+class Car(models.Model):
+    created_at = models.DateTimeField(auto_now_add=True)
+    store = models.ManyToManyField(Store)
+    car_parts = models.ManyToManyField(CarParts)
+    manufacturer = models.ForeignKey(Manufacturer, models.CASCADE)
+
+
+class CarForm(forms.Form):
+    engine = forms.CharField(max_length=1000)
+    name = forms.CharField(max_length=150, label="Manufacturer")
+    location = forms.CharField(max_length=150, label="Store")
+
+
+#: Joins back to the cars, so that each query costs something. Five cars have no match.
+PART_FILTER = {"engine__icontains": "engine", "car__manufacturer_id__gt": 5}
 
 
 def read_cars(n):
-    """Id, first store and first engine part of n cars, as loops ask for them."""
+    """Return id, first store and first engine part of n cars, with queries in loops."""
     rows, cars = [], Car.objects.order_by("id")[:n]
     for car in cars:
         store = car.store.first()
-        part = car.car_parts.filter(**ENGINES).first()
+        part = car.car_parts.filter(**PART_FILTER).first()
         rows.append((car.id, store and store.location, part and part.engine))
     for car in cars:
-        car.store.first()
+        car.store.first()  # again, as a template may
     return rows
 
 
 async def read_cars_async(n):
-    """The same loops with the asynchronous ORM: a hop to the thread for each query."""
+    """Return what `read_cars` does; each query switches to a thread and back."""
     rows, cars = [], Car.objects.order_by("id")[:n]
     async for car in cars:
         store = await car.store.afirst()
-        part = await car.car_parts.filter(**ENGINES).afirst()
+        part = await car.car_parts.filter(**PART_FILTER).afirst()
         rows.append((car.id, store and store.location, part and part.engine))
     async for car in cars:
-        await car.store.afirst()
+        await car.store.afirst()  # again, as a template may
     return rows
 
 
 def read_cars_prefetched(n):
-    """The same answer in three queries, whatever n."""
-    engines = CarParts.objects.filter(**ENGINES).order_by("id")
+    """Return what `read_cars` returns, with three queries."""
+    stores, parts = Store.objects.order_by("id"), CarParts.objects.filter(**PART_FILTER)
     cars = Car.objects.order_by("id").prefetch_related(
-        Prefetch("store", Store.objects.order_by("id"), to_attr="stores"),
-        Prefetch("car_parts", engines, to_attr="engines"),
+        Prefetch("store", stores, to_attr="stores"),
+        Prefetch("car_parts", parts.order_by("id"), to_attr="parts"),
     )
     rows = []
     for car in cars[:n]:
-        store, part = next(iter(car.stores), None), next(iter(car.engines), None)
+        store, part = next(iter(car.stores), None), next(iter(car.parts), None)
         rows.append((car.id, store and store.location, part and part.engine))
     return rows
 
 
 @transaction.atomic
 def create_car(engine, name, location):
-    """A car with its part, maker and store, all or none. Returns its id."""
+    """Create a car with its part, manufacturer and store, all or none. Return its id."""
     part = CarParts.objects.create(engine=engine)
-    maker = Manufacturer.objects.create(name=name)
+    manufacturer = Manufacturer.objects.create(name=name)
     store = Store.objects.create(location=location)
-    car = Car.objects.create(manufacturer=maker)
+    car = Car.objects.create(manufacturer=manufacturer)
     car.store.add(store)
     car.car_parts.add(part)
     return car.id
 
 
 async def create_car_async(engine, name, location):
-    """The same without a transaction, which the asynchronous ORM does not know."""
-    made = []
+    """Create a car without a transaction; delete it again if a step fails. Return its id."""
+    created = []
     try:
-        made.append(await CarParts.objects.acreate(engine=engine))
-        made.append(await Manufacturer.objects.acreate(name=name))
-        made.append(await Store.objects.acreate(location=location))
-        made.append(await Car.objects.acreate(manufacturer=made[1]))
-        await made[3].store.aadd(made[2])
-        await made[3].car_parts.aadd(made[0])
+        created.append(part := await CarParts.objects.acreate(engine=engine))
+        created.append(manufacturer := await Manufacturer.objects.acreate(name=name))
+        created.append(store := await Store.objects.acreate(location=location))
+        created.append(car := await Car.objects.acreate(manufacturer=manufacturer))
+        await car.store.aadd(store)
+        await car.car_parts.aadd(part)
     except BaseException:
-        for thing in reversed(made):
-            await thing.adelete()
+        await sync_to_async(close_old_connections)()  # a broken one deletes nothing
+        for instance in reversed(created):
+            await instance.adelete()
         raise
-    return made[3].id
+    return car.id
 
 
-class CarForm(forms.Form):
-    """What a visitor tells of a new car."""
-
-    engine = forms.CharField(max_length=1000)
-    name = forms.CharField(max_length=150, label="Maker")
-    location = forms.CharField(max_length=150, label="Store")
+async def run_shielded(coroutine):
+    """Return what a coroutine returns. It runs to its end even if the client leaves."""
+    task = asyncio.ensure_future(coroutine)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])  # a cancelled request waits here
 
 
 def read_form(request):
-    """The form's values. Raises WrongField for the first one that is wrong."""
+    """Return the form's values. Raise BadRequest for the first wrong one."""
     form = CarForm(request.POST)
-    if not form.is_valid():
-        field, messages = next(iter(form.errors.items()))
-        raise WrongField(field, f"{field}: {messages[0]}")
+    for name, messages in form.errors.items():
+        raise BadRequest(f"{name}: {messages[0]}", name)
     return form.cleaned_data
 
 
-class CarsView(View):
-    """What the variants share: the pages around reading and creating."""
-
-    def cars_page(self, request, rows, counter):
-        """The cars that were read; the JSON has their number alone."""
-        data = {"cars": len(rows), "queries": next(counter)}
-        form = CarForm() if hasattr(self, "post") else None
-        return page(request, "cars.html", data, rows=rows[:10], form=form)
-
-    def created_page(self, request, car):
-        """201, and the new car's id."""
-        return page(request, "cars.html", {"car": car}, 201, form=CarForm())
+def parse_limit(request):
+    """Return the number of cars to read, `?n=`. Raise BadRequest if it is not one."""
+    text = request.GET.get("n", "50")
+    if not (re.fullmatch("[0-9]{1,4}", text) and 1 <= int(text) <= 1500):
+        raise BadRequest("n must be a whole number from 1 to 1500.", "n")
+    return int(text)
 
 
-class CarsSync(CarsView):
-    """Three small queries a car; creating is one transaction."""
-
-    def get(self, request):
-        query_counter.set(counter := count())
-        return self.cars_page(request, read_cars(how_many(request)), counter)
-
-    def post(self, request):
-        return self.created_page(request, create_car(**read_form(request)))
+def cars_page(request, rows, queries, form=None):
+    """Return the cars that were read; JSON has only the numbers."""
+    data = {"cars": len(rows), "queries": len(queries)}
+    return page(request, "cars.html", data, rows=rows[:10], form=form)
 
 
-class CarsAsync(CarsView):
-    """The same with the asynchronous ORM; creating knows no transaction."""
-
-    async def get(self, request):
-        query_counter.set(counter := count())
-        return self.cars_page(
-            request, await read_cars_async(how_many(request)), counter
-        )
-
-    async def post(self, request):
-        car = await finish(create_car_async(**read_form(request)))
-        return self.created_page(request, car)
+def created_page(request, car):
+    """Return 201 and the new car's id."""
+    return page(request, "cars.html", {"car": car}, 201, form=CarForm())
 
 
-class CarsSyncToAsync(CarsView):
-    """The synchronous functions, each behind one sync_to_async: one hop, a transaction."""
-
-    async def get(self, request):
-        query_counter.set(counter := count())
-        rows = await sync_to_async(read_cars)(how_many(request))
-        return self.cars_page(request, rows, counter)
-
-    async def post(self, request):
-        car = await sync_to_async(create_car)(**read_form(request))
-        return self.created_page(request, car)
+query_log = ContextVar("query_log")  # a request's context goes along to any thread
 
 
-class CarsPrefetched(CarsView):
-    """The same answer in three queries: this, not async, is what the loop needs."""
-
-    def get(self, request):
-        query_counter.set(counter := count())
-        return self.cars_page(request, read_cars_prefetched(how_many(request)), counter)
-
-
-class CarsUnsafe(CarsView):
-    """The synchronous ORM in an `async def`: Django refuses."""
-
-    async def get(self, request):
-        try:
-            read_cars(how_many(request))
-        except SynchronousOnlyOperation as error:
-            data = {"error": f"SynchronousOnlyOperation: {error}"}
-            return page(request, "cars.html", data, 500, refusal=data["error"])
+def start_query_log():
+    """Start the request's list of queries, and return it."""
+    with suppress(OSError):  # SQLite makes its file, not its folder
+        DATA_DIR.mkdir(parents=True, exist_ok=True)
+    query_log.set([])
+    return query_log.get()
 
 
-async def finish(work):
-    """What the work brings. A visitor who leaves must not cut it, or its undoing, off."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+def log_query(execute, sql, params, many, context):
+    """Add a query to the request's list on its way to the database."""
+    query_log.get([]).append(sql)
+    return execute(sql, params, many, context)
+
+
+tables_lock, tables_made = threading.Lock(), threading.Event()
+
+
+@receiver(connection_created)  # leave this out in a project, which has migrations
+def make_tables_once(connection, **kwargs):
+    """Make the tables with the first connection."""
+    with tables_lock:
+        if not tables_made.is_set():
+            make_tables(connection)
+            tables_made.set()
+
+
+@receiver(connection_created)
+def log_queries(connection, **kwargs):
+    """Let a new connection log its queries."""
+    if log_query not in connection.execute_wrappers:
+        connection.execute_wrappers.append(log_query)
+
+
+def make_tables(connection):
+    """Create the tables that are missing, and cars if there are none."""
+    tables = connection.introspection.table_names()
+    with connection.schema_editor() as editor:
+        for model in (CarParts, Manufacturer, Store, Car):
+            if model._meta.db_table not in tables:
+                editor.create_model(model)
+    if not Car.objects.exists():
+        make_cars(1500)
+        connection.cursor().execute("ANALYZE")  # without it, queries take twice as long
+
+
+def make_cars(n):
+    """Create n cars, each with a part, a manufacturer and a store of its own."""
+    HasPart, InStore = Car.car_parts.through, Car.store.through
+    numbers = range(1, n + 1)
+    parts = create(CarParts, [{"engine": f"V8 engine {i}"} for i in numbers])
+    makers = create(Manufacturer, [{"name": f"Maker {i}"} for i in numbers])
+    stores = create(Store, [{"location": f"Store {i}"} for i in numbers])
+    cars = create(Car, [{"manufacturer": maker} for maker in makers])
+    rows = list(zip(cars, parts, stores, strict=True))
+    create(HasPart, [{"car": car, "carparts": part} for car, part, _ in rows])
+    create(InStore, [{"car": car, "store": store} for car, _, store in rows])
+
+
+def create(model, rows):
+    """Create a row for each dictionary of values, in bulk. Return the rows."""
+    return model.objects.bulk_create(model(**row) for row in rows)
 
 
 # ---------------------------------------------------------------- Experiment: cpu
 
-PAGES["cpu.html"] = """\
-<p>The digest is <code>{{ digest }}</code>.</p>
-<p>This is work, not waiting. One thread at a time runs Python, so threads take turns and
-gain nothing; on the event loop it would keep every visitor waiting. More processes help:
+
+def cpu_sync(request):
+    """Pure computation on a thread."""
+    return cpu_page(request, [compute(piece) for piece in PIECES])
+
+
+def cpu_threaded(request):
+    """Pure computation on three threads, which take turns where Python has a GIL."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return cpu_page(request, list(pool.map(compute, PIECES)))
+
+
+async def cpu_async(request):
+    """Pure computation on the event loop: all other clients wait."""
+    return cpu_page(request, [compute(piece) for piece in PIECES])
+
+
+TEMPLATES["cpu.html"] = """\
+<p>The digest is <code>{{ digest }}</code>. This is work, not waiting. More processes help:
 <code>uvicorn app:application --workers 2</code>.</p>
 """
-#: About 4 ms each, so 50 ms or so together.
-PIECES = range(12)
+PIECES = range(12)  # each takes about 4 ms
 
 
 def compute(piece):
-    """One piece of a digest, in pure Python."""
-    value = piece
+    """Return a piece of the digest, computed in pure Python."""
+    value = piece  # of a linear congruential generator
     for _ in range(24_000):
         value = (value * 6364136223846793005 + 1442695040888963407) % 2**64
     return value
 
 
 def cpu_page(request, values):
-    """The digest of all pieces."""
+    """Return the digest of all pieces."""
     digest = hashlib.sha256(repr(values).encode()).hexdigest()
     return page(request, "cpu.html", {"digest": digest})
 
 
-def cpu_sync(request):
-    """Pure computation, on the request's thread."""
-    return cpu_page(request, [compute(piece) for piece in PIECES])
-
-
-def cpu_threaded(request):
-    """The same on three threads: they take turns, since one runs Python at a time."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        return cpu_page(request, list(pool.map(compute, PIECES)))
-
-
-async def cpu_async(request):
-    """The same on the event loop: nobody else is served meanwhile."""
-    return cpu_page(request, [compute(piece) for piece in PIECES])
-
-
 # -------------------------------------------------------- Experiment: certificate
 
-PLACEHOLDER = b"%timestamp%         "
-TEMPLATE = DATA_DIR / "certificate-template.pdf"
+PLACEHOLDER = b"%timestamp%         "  # 20 bytes, like the time that replaces it
+PDF_TEMPLATE = DATA_DIR / "certificate-template.pdf"
 
 
-def certificate_template():
-    """A one-page PDF with the placeholder in its metadata and on its page."""
+def certificate_sync(request):
+    """A PDF from a template, stamped with the time, read with `open`."""
+    ensure_template()
+    with open(PDF_TEMPLATE, "rb") as file:
+        return certificate_response(request, file.read())
+
+
+async def certificate_async(request):
+    """A PDF from a template, stamped with the time, read with aiofiles on a thread."""
+    ensure_template()  # one system call, unless the file is missing
+    async with aiofiles.open(PDF_TEMPLATE, "rb") as file:
+        return certificate_response(request, await file.read())
+
+
+def certificate_response(request, template):
+    """Return the PDF with the time in the place of each placeholder."""
+    if PLACEHOLDER not in template:
+        return render_error(request, 500, f"{PDF_TEMPLATE.name} lacks its placeholder.")
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}".encode()
+    headers = {"Content-Disposition": "attachment; filename=certificate.pdf"}
+    pdf = template.replace(PLACEHOLDER, now)
+    return HttpResponse(pdf, content_type="application/pdf", headers=headers)
+
+
+def ensure_template():
+    """Write the template if it is missing."""
+    if not PDF_TEMPLATE.exists():
+        PDF_TEMPLATE.parent.mkdir(parents=True, exist_ok=True)
+        part = PDF_TEMPLATE.with_name(secrets.token_hex(8))
+        part.write_bytes(make_pdf())
+        part.replace(PDF_TEMPLATE)  # at once, so that no request reads half of it
+
+
+def make_pdf():
+    """Return a one-page PDF with the placeholder on the page and in the information."""
     text = b"BT /F1 28 Tf 72 500 Td (Certificate) Tj /F1 14 Tf 0 -40 Td "
     text += b"(This page was served at %s.) Tj ET" % PLACEHOLDER
-    facts = (
-        b"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
-<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/">
-<xmp:CreateDate>%s</xmp:CreateDate></rdf:Description></rdf:RDF></x:xmpmeta>
-<?xpacket end="w"?>"""
-        % PLACEHOLDER
-    )
     objects = [
-        b"<< /Type /Catalog /Pages 2 0 R /Metadata 6 0 R >>",
+        b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
         b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R"
         b" /Resources << /Font << /F1 5 0 R >> >> >>",
         b"<< /Length %d >>\nstream\n%s\nendstream" % (len(text), text),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-        b"<< /Type /Metadata /Subtype /XML /Length %d >>\nstream\n%s\nendstream"
-        % (len(facts), facts),
         b"<< /Title (Certificate) /Subject (Served at %s) >>" % PLACEHOLDER,
     ]
-    pdf, offsets = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", []
-    for number, body in enumerate(objects, 1):
-        offsets.append(len(pdf))
-        pdf += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    size, start = len(objects) + 1, len(pdf)
-    pdf += b"xref\n0 %d\n0000000000 65535 f \n%s" % (size, table)
-    pdf += b"trailer\n<< /Size %d /Root 1 0 R /Info 7 0 R >>\n" % size
-    return pdf + b"startxref\n%d\n%%%%EOF\n" % start
-
-
-def certificate_page(request, template):
-    """The PDF with the time in its placeholders, which are as wide as a time."""
-    if PLACEHOLDER not in (template or b""):
-        what = "is missing" if template is None else "lacks its placeholder"
-        return error_page(request, 500, f"The template {TEMPLATE.name} {what}.")
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
-    disposition = {"Content-Disposition": "attachment; filename=certificate.pdf"}
-    pdf = template.replace(PLACEHOLDER, stamp)
-    return HttpResponse(pdf, content_type="application/pdf", headers=disposition)
-
-
-def certificate_sync(request):
-    """A PDF from a template, read with a plain file on a thread."""
-    template = None
-    with suppress(OSError), open(TEMPLATE, "rb") as file:
-        template = file.read()
-    return certificate_page(request, template)
-
-
-async def certificate_async(request):
-    """The same with aiofiles: a thread reads, the event loop goes on."""
-    template = None
-    with suppress(OSError):
-        async with aiofiles.open(TEMPLATE, "rb") as file:
-            template = await file.read()
-    return certificate_page(request, template)
+    pdf, table = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", b"0000000000 65535 f \n"
+    for index, body in enumerate(objects, 1):
+        table += b"%010d 00000 n \n" % len(pdf)
+        pdf += b"%d 0 obj\n%s\nendobj\n" % (index, body)
+    end = (
+        b"xref\n0 7\n%strailer\n<< /Size 7 /Root 1 0 R /Info 6 0 R >>\nstartxref\n%d\n"
+    )
+    return pdf + end % (table, len(pdf)) + b"%%EOF\n"
 
 
 # -------------------------------------------------------------- Experiment: files
 
-#: What is read at once: a read is a trip to a thread, so a larger one is faster.
-CHUNK = 2**20
-
-PAGES["files.html"] = """{% extends "frame.html" %}
-{% block title %}Files{% endblock %}
-{% block header %}<header><a href="/">Django lab</a><h1>Files</h1></header>{% endblock %}
-{% block main %}{% if files %}<div class="scroll" tabindex="0" role="region"
-aria-label="Files"><table><thead><tr><th scope="col">Name</th>
-<th scope="col">Size</th><th scope="col">Modified</th><th scope="col">Download</th></tr>
-</thead><tbody>{% for file in files %}<tr><td>{{ file.name }}</td>
-<td class="number">{{ file.size|filesizeformat }}</td><td>{{ file.modified }}</td>
-<td>{% for variant in variants %}
-<a href="/files/{{ variant }}/{{ file.name|urlencode:"" }}">{{ variant }}</a>{% endfor %}</td></tr>{% endfor %}</tbody>
-</table></div>{% else %}<p>Nothing has been uploaded yet.</p>{% endif %}
-<p><a href="/upload/async/">Upload a file</a></p>{% endblock %}
-{% block footer %}{% endblock %}
-"""
+UPLOADS = DATA_DIR / "uploads"
+CHUNK_BYTES = 2**18  # a chunk is a switch to a thread; a slow client holds two of them
 
 
-def file_url(name):
-    """Where a stored file is served."""
-    return f"/files/async/{quote(name, safe='')}"
+def files_sync(request, name):
+    """Django's `FileResponse`, which under ASGI reads the whole file into memory."""
+    path = upload_path(name)
+    file = open(path, "rb", opener=open_regular)  # noqa: SIM115 - Django closes it
+    headers = {"Cache-Control": "no-cache"}
+    return FileResponse(file, as_attachment=True, filename=name, headers=headers)
 
 
-def listing():
-    """The finished uploads, by name: regular files alone."""
-    found = []
-    with os.scandir(UPLOADS) as entries:
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False) and entry.name.isprintable():
-                info = entry.stat(follow_symlinks=False)
-                when = datetime.fromtimestamp(int(info.st_mtime), UTC)
-                file = {"name": entry.name, "size": info.st_size}
-                file |= {"modified": when.isoformat(), "url": file_url(entry.name)}
-                found.append(file)
-    return sorted(found, key=lambda file: file["name"])
-
-
-def files_list(request):
-    """What has been uploaded."""
-    data = {"files": listing()}
-    return represent(request, "files.html", data, variants=offered("files"))
+async def files_async(request, name):
+    """Streamed with aiofiles in constant memory, with byte ranges and conditions."""
+    file = await aiofiles.open(upload_path(name), "rb", 0, opener=open_regular)
+    response, start, end = describe_range(request, name, os.fstat(file.fileno()))
+    if request.method == "GET" and response.status_code in (200, 206):
+        parts, status = read_range(file, start, end), response.status_code
+        return StreamingHttpResponse(parts, status=status, headers=response.headers)
+    await file.close()
+    return response
 
 
 def upload_path(name):
-    """Where an upload of this name lies. Raises Http404 for what is no file's name."""
+    """Return the path of an uploaded file. Raise Http404 for an impossible name."""
     if not name.isprintable() or Path(name).name != name:
-        raise Http404("There is no such file.")
+        raise Http404
     return UPLOADS / name
 
 
 def open_regular(path, flags):
-    """An opener of regular files: no link, folder or pipe. Raises OSError."""
+    """Open a regular file: no link, folder or pipe. Raise Http404 for anything else."""
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileNotFoundError(path)
-    return descriptor
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
+        raise Http404 from error
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise Http404
 
 
-def byte_range(request, size, etag, modified):
-    """Status, first byte and end of what to send: 200 whole, 206 a range, 416 nothing.
+def describe_range(request, name, info):
+    """Return a response without its body, and the body's first byte and end.
 
-    Several ranges, an unreadable one, or one of a version that is gone (`If-Range`) are
-    answered with the whole file, as RFC 9110 allows in section 14.2.
+    Source: RFC 9110, sections 13 (If-Match and the like) and 14 (Range).
     """
-    form = "bytes=([0-9]{0,4000})-([0-9]{0,4000})"
-    asked = re.fullmatch(form, request.headers.get("range", "").strip())
-    current = request.headers.get("if-range", etag) in (etag, modified)
-    if request.method != "GET" or not (current and asked and any(asked.groups())):
+    size, modified = info.st_size, int(info.st_mtime)
+    etag = f'"{info.st_ino:x}-{info.st_mtime_ns:x}-{size:x}"'
+    headers = {"ETag": etag, "Last-Modified": http_date(modified)}
+    headers |= {"Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
+    headers["Content-Disposition"] = content_disposition_header(True, name)
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    response = HttpResponse(content_type=kind, headers=headers)
+    # A 304 or 412 takes precedence over the range.
+    response = get_conditional_response(request, etag, modified, response)
+    status, start, end = byte_range(request, size, headers)
+    if response.status_code == 200:
+        response.status_code = status
+        response.headers["Content-Length"] = end - start
+    if response.status_code in (206, 416):
+        sent = "*" if status == 416 else f"{start}-{end - 1}"
+        response.headers["Content-Range"] = f"bytes {sent}/{size}"
+    return response, start, end
+
+
+def byte_range(request, size, headers):
+    """Return the status, first byte and end of what to send.
+
+    Several ranges, an unreadable one, or one of another version (If-Range) get the whole
+    file, as RFC 9110 allows in section 14.2.
+    """
+    pattern = "bytes=([0-9]{0,4000})-([0-9]{0,4000})"  # int() takes 4,300 digits
+    match = re.fullmatch(pattern, request.headers.get("range", "").strip())
+    version = request.headers.get("if-range", headers["ETag"])
+    current = version in (headers["ETag"], headers["Last-Modified"])
+    first, last = match.groups() if match and current else ("", "")
+    whole = request.method != "GET" or not (first or last)
+    if whole or (first and last and int(last) < int(first)):
         return 200, 0, size
-    first, last = (int(text) if text else None for text in asked.groups())
-    if first is None:
-        first, last = max(0, size - last) if last else size, None
-    elif last is not None and last < first:
-        return 200, 0, size
-    if first >= size:
-        return 416, 0, 0
-    return 206, first, size if last is None else min(last + 1, size)
+    start = int(first) if first else max(0, size - int(last))
+    end = min(int(last) + 1, size) if first and last else size
+    return (206, start, end) if start < size else (416, 0, 0)
 
 
 async def read_range(file, start, end):
-    """The bytes from `start` to before `end`, a chunk at a time; closes the file."""
+    """Yield the bytes from `start` to before `end` in chunks, and close the file."""
     try:
         await file.seek(start)
-        while start < end and (chunk := await file.read(min(CHUNK, end - start))):
+        while start < end and (chunk := await file.read(min(CHUNK_BYTES, end - start))):
             start += len(chunk)
             yield chunk
     finally:
         await file.close()
 
 
-async def send_file(request, name, file):
-    """An open file, a range of it, or what the request's conditions ask for instead."""
-    info = os.fstat(file.fileno())
-    size, when = info.st_size, int(info.st_mtime)
-    etag, modified = f'"{info.st_ino:x}-{info.st_mtime_ns:x}-{size:x}"', http_date(when)
-    headers = {"ETag": etag, "Last-Modified": modified, "Accept-Ranges": "bytes"}
-    bare = HttpResponse(headers=headers | {"Cache-Control": "no-cache"})
-    response = get_conditional_response(request, etag, when, bare)
-    status, start, end = byte_range(request, size, etag, modified)
-    if response is bare and status == 416:
-        response = HttpResponse(
-            status=416, headers={"Content-Range": f"bytes */{size}"}
-        )
-    elif response is bare:
-        response = (
-            bare if request.method == "HEAD" else Stream(read_range(file, start, end))
-        )
-        response.status_code, response.headers = status, bare.headers
-        if status == 206:
-            response["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-        response["Content-Length"] = end - start
-        response["Content-Type"] = (
-            mimetypes.guess_type(name)[0] or "application/octet-stream"
-        )
-        response["Content-Disposition"] = content_disposition_header(True, name)
-    if not response.streaming:
-        await file.close()
-    return response
+TEMPLATES["files.html"] = """\
+{% if files %}<div class="scroll" tabindex="0" role="region" aria-label="Files"><table><thead><tr>
+<th scope="col">File</th><th scope="col">Size</th><th scope="col">Modified</th></tr></thead>
+<tbody>{% for file in files %}<tr><td><a href="{{ file.url }}">{{ file.name }}</a></td>
+<td>{{ file.size|filesizeformat }}</td><td>{{ file.modified }}</td></tr>{% endfor %}</tbody></table>
+</div>{% else %}<p>There are no files.</p>{% endif %}
+<p><a href="/upload/async/">Upload a file</a></p>"""
 
 
-def files_sync(request, name):
-    """Django's FileResponse: under ASGI it reads the whole file into memory."""
-    try:
-        file = open(upload_path(name), "rb", opener=open_regular)  # noqa: SIM115
-    except OSError:
-        raise Http404("There is no such file.") from None
-    headers = {"Cache-Control": "no-cache"}
-    return FileResponse(file, as_attachment=True, filename=name, headers=headers)
+def files_list(request):
+    """Return the uploaded files by name: size in bytes, time in ISO 8601, address."""
+    files = []
+    for name in sorted(os.listdir(UPLOADS) if UPLOADS.is_dir() else ()):
+        with suppress(FileNotFoundError):  # deleted in the meantime
+            info = os.lstat(UPLOADS / name)
+            modified = datetime.fromtimestamp(int(info.st_mtime), UTC).isoformat()
+            file = {"name": name, "size": info.st_size, "modified": modified}
+            if stat.S_ISREG(info.st_mode) and name.isprintable():
+                files.append(file | {"url": file_url(name)})
+    return page(request, "files.html", {"files": files})
 
 
-async def files_async(request, name):
-    """Streamed with aiofiles at constant memory, with ranges and conditions."""
-    path = upload_path(name)
-    try:
-        file = await aiofiles.open(path, "rb", buffering=0, opener=open_regular)
-    except OSError:
-        raise Http404("There is no such file.") from None
-    return await send_file(request, name, file)
+def file_url(name):
+    """Return the address of an uploaded file."""
+    return f"/files/async/{quote(name, safe='')}"
 
 
 # ------------------------------------------------------------- Experiment: upload
 
-PAGES["upload.html"] = """\
-<form method="post" enctype="multipart/form-data">{% csrf_token %}
-<p><label>File <input type="file" name="file" required></label></p>
-<button>Upload</button></form>
-<p>At most {{ limit|filesizeformat }}. <a href="/files/">What has been uploaded</a></p>
-"""
 
-
-def safe_name(name):
-    """A file name that is safe here, and keeps what it can of the visitor's."""
-    name = unicodedata.normalize("NFC", name).strip().replace(" ", "_")
-    stem, suffix = os.path.splitext(re.sub(r"[^-\w.]", "", name).lstrip("."))
-    suffix = suffix[:16]
-    # A name has 255 bytes; what is left over is for `publish` to tell two apart.
-    stem = stem.encode()[: 200 - len(suffix.encode())].decode(errors="ignore")
-    return (stem or "file") + suffix
-
-
-def publish(part, name):
-    """Give a complete file its name, or one like it where that is taken. Returns it.
-
-    A link appears at once or not at all, and never overwrites.
-    """
-    stem, suffix = os.path.splitext(name)
-    while True:
-        try:
-            os.link(part, UPLOADS / name)
-            return name
-        except FileExistsError:
-            name = f"{stem}_{secrets.token_hex(3)}{suffix}"
-
-
-@contextmanager
-def arriving_file():
-    """A path to write to; what has not been published by the end is gone."""
-    part = INCOMING / secrets.token_hex(8)
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
-
-
-class WholeFileStorage(FileSystemStorage):
-    """Django's storage, but a file appears whole, and two of a name do not collide."""
-
-    def _save(self, name, content):
-        with arriving_file() as part:
-            with open(part, "wb") as file:
-                for chunk in content.chunks(CHUNK):
-                    file.write(chunk)
-            return publish(part, name)
-
-
-def one_file(request):
-    """The file of the form. Raises WrongField."""
-    files = request.FILES.getlist("file")
-    if len(files) != 1:
-        raise WrongField("file", "Send one file in the field `file`.")
-    return files[0]
-
-
-def upload_form(request):
-    """The form."""
-    return page(request, "upload.html", {}, limit=MAX_UPLOAD_BYTES)
-
-
-def uploaded(request, name, size):
-    """What was stored: 201 in JSON, and in HTML a way to the list."""
-    if prefers_json(request):
-        data = {"name": name, "size": size, "url": file_url(name)}
-        return page(request, "upload.html", data, 201)
-    return HttpResponse(status=303, headers={"Location": "/files/"})
-
-
-@form_view
 def upload_sync(request):
-    """One file, stored by Django's storage on a thread."""
+    """One file, published with a link to what Django has received."""
     if request.method != "POST":
         return upload_form(request)
     upload = one_file(request)
-    storage = WholeFileStorage(UPLOADS)
-    return uploaded(request, storage.save(safe_name(upload.name), upload), upload.size)
+    name = publish(upload.temporary_file_path(), upload.name)
+    return uploaded_page(request, name, upload.size)
 
 
-@form_view
 async def upload_async(request):
-    """One file, written with aiofiles a chunk at a time."""
+    """One file, written with aiofiles in chunks, as if its data came from elsewhere."""
     if request.method != "POST":
         return upload_form(request)
     upload = one_file(request)
     read = sync_to_async(upload.read, thread_sensitive=False)
-    with arriving_file() as part:
-        async with aiofiles.open(part, "wb") as file:
-            while chunk := await read(CHUNK):
-                await file.write(chunk)
-        name = await asyncio.to_thread(publish, part, safe_name(upload.name))
-    return uploaded(request, name, upload.size)
+    folder = settings.FILE_UPLOAD_TEMP_DIR
+    async with aiofiles.tempfile.NamedTemporaryFile(dir=folder) as file:
+        while chunk := await read(CHUNK_BYTES):
+            await file.write(chunk)
+        await file.flush()
+        name = await asyncio.to_thread(publish, file.name, upload.name)
+    return uploaded_page(request, name, upload.size)
 
 
-# ------------------------------------------------------------------------ The lab
+TEMPLATES["upload.html"] = """\
+<form method="post" enctype="multipart/form-data">{% csrf_token %}
+<p><label>File <input type="file" name="file" required></label></p>
+<button>Upload</button></form>
+<p>At most {{ limit|filesizeformat }}. <a href="/files/">Uploaded files</a></p>
+"""
 
-#: Experiment: its variants. It is the URLconf, the front page, the race, the sources.
+
+class UploadHandler(TemporaryFileUploadHandler):
+    """Receive a file into a folder, which is made again if it is gone."""
+
+    def handle_raw_input(self, input_data, META, content_length, *args, **kwargs):
+        if content_length > settings.MAX_UPLOAD_BYTES:
+            raise BadRequest("The file is too large.", "file")
+
+    def new_file(self, field, name, *args, **kwargs):
+        os.makedirs(settings.FILE_UPLOAD_TEMP_DIR, exist_ok=True)
+        super().new_file(field, "".join(safe_name(name)), *args, **kwargs)
+
+
+def upload_form(request):
+    """Return the form."""
+    return page(request, "upload.html", {}, limit=settings.MAX_UPLOAD_BYTES)
+
+
+def uploaded_page(request, name, size):
+    """Return 201 with the file's name, size (bytes) and address as JSON, or 303 as HTML."""
+    if not prefers_json(request):
+        return HttpResponse(status=303, headers={"Location": "/files/"})
+    data = {"name": name, "size": size, "url": file_url(name)}
+    return page(request, "upload.html", data, 201)
+
+
+def one_file(request):
+    """Return the uploaded file. Raise BadRequest if there is not exactly one."""
+    files = request.FILES.getlist("file")
+    if len(files) != 1:
+        raise BadRequest("Send one file in the field `file`.", "file")
+    return files[0]
+
+
+def publish(path, name):
+    """Link a complete file into UPLOADS under a safe form of the name. Return that name.
+
+    A link appears at once or not at all, never overwrites, and outlives the first name.
+    """
+    UPLOADS.mkdir(parents=True, exist_ok=True)
+    os.chmod(path, settings.FILE_UPLOAD_PERMISSIONS)
+    stem, suffix = safe_name(name)
+    name = stem + suffix
+    while True:
+        with suppress(FileExistsError):
+            os.link(path, UPLOADS / name)
+            return name
+        name = f"{stem}_{secrets.token_hex(3)}{suffix}"
+
+
+def safe_name(name):
+    """Return the stem and the suffix of a name, with only letters, digits, "_-."."""
+    name = unicodedata.normalize("NFC", name).strip(" ").replace(" ", "_")
+    stem, suffix = (re.sub(r"[^-\w.]", "", part) for part in os.path.splitext(name))
+    # A name has 255 bytes: 180, 64 for 16 characters of suffix, and 7 from `publish`.
+    stem = stem.lstrip(".").encode()[:180].decode(errors="ignore")
+    return stem or "file", suffix[:16]
+
+
+# --------------------------------------------------------------- Upstream clients
+
+TIMED_OUT = "The service did not respond in time."
+FAILED = "The connection to the service failed."
+MAX_BYTES = 8 * 2**20
+TLS = httpx.create_ssl_context(trust_env=False)  # made once, because it takes 16 ms
+LIMITS = httpx.Limits(keepalive_expiry=2)  # services close idle connections after 5 s
+idle_clients = []
+
+
+def fetch(service, query, seconds, parse, *arguments):
+    """Return (what `parse` makes of the JSON, None), or (None, a sentence)."""
+    try:
+        client = idle_clients.pop()  # of its own: threads would wait for a shared one
+    except IndexError:
+        client = httpx.Client(verify=TLS, trust_env=False, limits=LIMITS)
+    client.deadline, client.last_read = time.monotonic() + seconds, b""
+    options = {"headers": settings.SERVICE_HEADERS[service], "timeout": seconds}
+    options["extensions"] = {"trace": functools.partial(limit_reads, client)}
+    call = client.stream("GET", settings.SERVICES[service] + query, **options)
+    try:
+        with call as response:
+            body = next(response.iter_raw(MAX_BYTES + 1), b"")  # cut if it is longer
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        client.close()
+        return None, TIMED_OUT if isinstance(error, httpx.TimeoutException) else FAILED
+    client.cookies.clear()
+    if client.last_read.endswith((body[-len(client.last_read) :], b"0\r\n\r\n")):
+        idle_clients.append(client)  # no bytes follow, which the next call would read
+    else:
+        client.close()
+    return read_json(response.status_code, body, parse, *arguments)
+
+
+def limit_reads(client, event, info):
+    """Replace the `read` of a new connection, when httpx's trace tells of one."""
+    if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+        stream = info["return_value"]
+        stream.read = functools.partial(read_in_time, client, stream.read)
+
+
+def read_in_time(client, read, size, timeout=None):
+    """Read within the time that is left. httpx would give each read the whole time."""
+    client.last_read = read(size, max(0.001, client.deadline - time.monotonic()))
+    return client.last_read
+
+
+async def fetch_async(service, query, seconds, parse, *arguments):
+    """Return (what `parse` makes of the JSON, None), or (None, a sentence)."""
+    options = {"headers": settings.SERVICE_HEADERS[service], "allow_redirects": False}
+    call = loop_client(make_session).get(settings.SERVICES[service] + query, **options)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds), call as response:
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    break
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return None, TIMED_OUT if isinstance(error, TimeoutError) else FAILED
+    return read_json(response.status, body, parse, *arguments)
+
+
+async def fetch_httpx(client, service, query, seconds, parse, *arguments):
+    """Return what `fetch_async` returns, with an `httpx.AsyncClient`."""
+    options, body = {"headers": settings.SERVICE_HEADERS[service]}, bytearray()
+    call = client.stream("GET", settings.SERVICES[service] + query, **options)
+    try:
+        async with asyncio.timeout(seconds), call as response:
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    break
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        return None, TIMED_OUT if isinstance(error, TimeoutError) else FAILED
+    return read_json(response.status_code, body, parse, *arguments)
+
+
+def make_session():
+    """Return an aiohttp session without cookies, decompression, limits and timeouts."""
+    options = {"cookie_jar": aiohttp.DummyCookieJar(), "auto_decompress": False}
+    options |= {"timeout": aiohttp.ClientTimeout()}
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), **options)
+
+
+def make_httpx_client():
+    """Return an `httpx.AsyncClient` with a TLS context of its own, as is the default."""
+    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.AsyncClient(cookies=cookies, limits=LIMITS, timeout=None)
+
+
+loop_clients = weakref.WeakKeyDictionary()  # event loop: {function: what it made}
+
+
+def loop_client(make):
+    """Return the event loop's one client of a kind, made at its first use."""
+    clients = loop_clients.setdefault(asyncio.get_running_loop(), {})
+    return clients.get(make) or clients.setdefault(make, make())
+
+
+def read_json(status, body, parse, *arguments):
+    """Return (what `parse` makes of a response's JSON, None), or (None, a sentence)."""
+    if status != 200:
+        return None, f"The service responded with status {status}."
+    if len(body) > MAX_BYTES:
+        return None, "The service's response is larger than 8 MB."
+    try:
+        return parse(json.loads(body), *arguments), None
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return None, "The service's response has an unknown shape."
+
+
+# -------------------------------------------------------------------------- Pages
+
+TYPES = ["text/html", "application/json", "application/x-ndjson"]  # HTML, or JSON
+#: Error numbers that say that file descriptors or threads are short.
+SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.EAGAIN}
+
+
+# In a project, end with `return render(request, template, data | extra, status=status)`.
+def page(request, template, data, status=200, **extra):
+    """Return the data as JSON if the client prefers it, else as a plain page."""
+    if prefers_json(request):
+        return JsonResponse(data, status=status)
+    main = render_to_string(template, data | extra, request)
+    return HttpResponse(f'<!doctype html><html lang="en">{main}', status=status)
+
+
+def render_error(request, status, sentence, **fields):
+    """Return an error: a sentence, and `field` where a form's field is wrong."""
+    if prefers_json(request):
+        return JsonResponse({"error": sentence} | fields, status=status)
+    return HttpResponse(sentence, "text/plain; charset=utf-8", status)
+
+
+def prefers_json(request):
+    """Return whether the client prefers JSON. It does not if its Accept is unreadable."""
+    accept = request.headers.get("accept", "")  # a long one would take seconds
+    with suppress(ValueError, LookupError):
+        return len(accept) <= 1000 and request.get_preferred_type(TYPES) in TYPES[1:]
+    return False
+
+
+def handler400(request, exception):
+    """Return 400. `BadRequest(sentence, field)` says what is wrong with a field."""
+    if len(exception.args) == 2:
+        return render_error(request, 400, exception.args[0], field=exception.args[1])
+    return render_error(request, 400, "The request could not be understood.")
+
+
+def handler404(request, exception):
+    """Return 404."""
+    return render_error(request, 404, "Unknown page or file.")
+
+
+def csrf_failure(request, reason=""):
+    """Return 403 for a form without its token."""
+    return render_error(request, 403, f"The form was rejected: {reason or 'no token'}")
+
+
+def form_view(view):
+    """Return a view that takes a form, with CSRF protection."""
+    view = csrf_protect(ensure_csrf_cookie(view))
+    return require_http_methods(["GET", "HEAD", "POST"])(view)
+
+
+def parse_on_thread(view):
+    """Return an asynchronous view whose form is parsed beforehand, on a thread."""
+
+    @functools.wraps(view)
+    async def parse_first(request):
+        # csrf_protect reads the form: a large one would hold the event loop.
+        await sync_to_async(lambda: request.POST, thread_sensitive=False)()
+        return await view(request)
+
+    return parse_first
+
+
+# ----------------------------------------------------------- Experiments and URLs
+
 EXPERIMENTS = {
     "hello": {"sync": hello_sync, "async": hello_async},
     "rivers": {
         "sync": rivers_sync,
         "threaded": rivers_threaded,
         "async": rivers_async,
+        "async_httpx": rivers_async_httpx,
         "streamed": rivers_streamed,
         "batched": rivers_batched,
         "shared": rivers_shared,
         "async_to_sync": rivers_async_to_sync,
         "sync_to_async": rivers_sync_to_async,
         "sync_to_async_pool": rivers_sync_to_async_pool,
+        "new_client": rivers_new_client,
         "blocking": rivers_blocking,
     },
     "home": {"sync": home_sync, "sequential": home_sequential, "async": home_async},
     "rates": {"sync": rates_sync, "async": rates_async},
     "cars": {
-        "sync": form_view(CarsSync.as_view()),
-        "async": form_view(CarsAsync.as_view()),
-        "sync_to_async": form_view(CarsSyncToAsync.as_view()),
-        "prefetched": CarsPrefetched.as_view(),
-        "unsafe": CarsUnsafe.as_view(),
+        "sync": form_view(cars_sync),
+        "async": form_view(cars_async),
+        "sync_to_async": form_view(cars_sync_to_async),
+        "prefetched": cars_prefetched,
+        "unsafe": cars_unsafe,
     },
     "cpu": {"sync": cpu_sync, "threaded": cpu_threaded, "async": cpu_async},
     "certificate": {"sync": certificate_sync, "async": certificate_async},
     "files": {"sync": files_sync, "async": files_async},
-    "upload": {"sync": upload_sync, "async": upload_async},
+    "upload": {
+        "sync": form_view(upload_sync),
+        "async": parse_on_thread(form_view(upload_async)),
+    },
 }
-#: Served with DEBUG=1 alone: each does to a server what no one should.
-PITFALLS = {"rivers/blocking", "cars/unsafe", "cpu/async"}
+PITFALLS = {"rivers/new_client", "rivers/blocking", "cars/unsafe", "cpu/async"}
 
 
-def offered(experiment):
-    """The variants of an experiment that are served: name, view."""
-    variants = EXPERIMENTS.get(experiment, {}).items()
-    return {k: v for k, v in variants if DEBUG or f"{experiment}/{k}" not in PITFALLS}
+def variant_path(experiment, variant, view):
+    """Return a variant's URL pattern."""
+    route = f"{experiment}/{variant}/" + "<name>" * (experiment == "files")
+    # `form_view` has set the methods already.
+    view = view if hasattr(view, "__wrapped__") else require_safe(view)
+    return path(route, view, name=f"{experiment}/{variant}")
 
 
-def first_line(view):
-    """What a variant says of itself: its docstring's first line."""
-    return inspect.getdoc(getattr(view, "view_class", view)).partition("\n")[0]
-
-
-#: What a race shows: the job, why its times are what they are, and what to choose when.
-#: The page puts the visitor's own numbers behind each {variant}.
-Note = namedtuple("Note", "job why choose", defaults=("", ""))
-NOTES = {
-    "hello": Note(
-        "The smallest page.",
-        "Nothing is waited for. {sync} hops to a worker thread and back, {async} stays "
-        "on the event loop: what differs is that hop.",
-        "Whichever the rest of the view needs. Neither makes a page fast that has "
-        "nothing to wait for.",
-    ),
-    "rivers": Note(
-        "Six gauges of the Yellowstone River, one call for each.",
-        "{sync} waits for each call in turn, {threaded} for a few at a time, {async} "
-        "for all at once, so for the slowest of them. {sync_to_async} has one thread "
-        "and waits in turn again. {batched} asks only once.",
-        "One batched call where the service takes it. Async where a page makes several "
-        "calls or many visitors wait; threads where the library is synchronous; sync "
-        "where there is one call and few visitors.",
-    ),
-    "home": Note(
-        "A bookshop's front page out of two services.",
-        "{sync} and {sequential} wait for one service and then for the other, {async} "
-        "for both at once. It is gather that saves the time: await alone saves none.",
-        "Async where calls do not need each other's answers. Where they do, sync is as "
-        "fast and simpler.",
-    ),
-    "rates": Note(
-        "A year of exchange rates out of one big answer.",
-        "Both wait for the same one call, and parse the same answer: {sync}, {async}.",
-        "Sync, for one visitor. Async where many wait at the same time, for it holds "
-        "no thread meanwhile; the race on the command line shows that.",
-    ),
-    "cars": Note(
-        "Cars with their stores and parts, out of the database.",
-        "The asynchronous ORM is the synchronous one on a thread, with a hop for each "
-        "call. {sync} needs none, {async} one for each call, {sync_to_async} one for "
-        "all of them. {prefetched} makes fewer queries.",
-        "Sync for work on the database, and fewer queries before anything else. In an "
-        "async view put the whole of it behind one sync_to_async.",
-    ),
-    "cpu": Note(
-        "Pure computation.",
-        "One thread of Python computes at a time, so threads share what one of them "
-        "would have alone: {sync}, {threaded}. On the event loop, it would keep "
-        "everybody else waiting.",
-        "Sync. What makes computation faster is processes, not threads and not async.",
-    ),
-    "certificate": Note(
-        "A PDF out of a template file, stamped with the time.",
-        "A small file is read sooner than a thread is asked to read it: {sync} reads it "
-        "where it is, {async} sends for it.",
-        "Sync, or what the rest of the view needs.",
-    ),
-    "files": Note(
-        "An uploaded file back. The largest there is takes part in the race.",
-        "{sync} hands Django a file, {async} a generator that reads it chunk by chunk. "
-        "Each chunk is a trip to a thread.",
-        "Async under ASGI, where Django takes a synchronous file into memory whole. "
-        "For files that need no permission, the web server in front.",
-    ),
-    "upload": Note(
-        "A form that stores one file. It is not raced: it would fill disks."
-    ),
-}
-#: Experiments that a GET cannot race.
-UNRACED = {"upload"}
-
-PAGES["index.html"] = r"""{% extends "frame.html" %}
-{% block title %}Synchronous, threaded or asynchronous?{% endblock %}
-{% block style %}
-html { scroll-padding-top: 6.5rem }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
-button, input { padding: .35rem .8rem; font: inherit; color: inherit;
-  background: var(--paper); border: 1px solid var(--soft); border-radius: .4rem }
-button { color: var(--accent); border-color: currentcolor; cursor: pointer }
-button:hover { background: var(--panel) }
-button:disabled { opacity: .5; cursor: default }
-.stops { --accent: var(--bad) }
-.start { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap;
-  gap: .5rem 1rem; align-items: center; padding: .6rem 0; background: var(--paper);
-  border-bottom: 1px solid var(--line) }
-.start button { color: var(--paper); background: var(--accent) }
-.start input { width: 4.5rem; margin-left: .4rem }
-.start p { margin: 0; font-variant-numeric: tabular-nums }
-.start .told { position: absolute; clip-path: inset(50%) }
-.start[hidden], p:empty, .verdict:empty { display: none }
-section { margin: 2.5rem 0 }
-.title { display: flex; flex-wrap: wrap; gap: .4rem 1rem; align-items: center }
-.title div { flex: 1 1 16rem }
-h2, .title p, .remark { margin: 0 }
-.variants { margin: .8rem 0; padding: 0; list-style: none }
-.variants li { display: grid; grid-template-columns: 10.5rem minmax(0, 1fr) 9rem;
-  gap: .2rem 1rem; padding: .5rem 0; border-top: 1px solid var(--line) }
-summary { cursor: pointer }
-summary small { text-decoration: underline }
-details p { margin: .5rem 0 }
-.variants pre { max-height: 30rem; font-size: .85rem }
-.variants div > small { display: block; white-space: nowrap }
-.name { grid-row: 1 / 3 }
-.value { grid-area: 1 / 3 / 3; text-align: right; font-variant-numeric: tabular-nums }
-.fastest { --accent: var(--good) }
-.fastest .name small, .fastest b { color: var(--good) }
-.track { position: relative; grid-column: 2; height: .6rem; overflow: hidden;
-  border-radius: .15rem; forced-color-adjust: none }
-.raced .track { background: var(--panel) }
-.track i { position: absolute; inset: 0; background: var(--accent); opacity: .55;
-  transform: scaleX(0); transform-origin: left; transition: transform .25s }
-.track i + i { inset: .2rem 0; opacity: 1 }
-.remark { grid-column: 2 / -1; color: var(--bad) }
-.verdict { margin-bottom: .8rem; border-left: .25rem solid var(--accent) }
-.verdict p { margin: 0 0 .5rem }
-.verdict p:last-child { margin: 0 }
-.results th + th { text-align: right }
-@media (max-width: 40rem) {
-  .variants li { grid-template-columns: minmax(0, 1fr) auto }
-  .variants details, .track, .remark { grid-column: 1 / -1 }
-  .name { grid-row: 1 }
-  .value { grid-area: 1 / 2 } }
-@media (prefers-reduced-motion: reduce) { .track i { transition: none } }
-{% endblock %}
-{% block header %}<header><h1>Synchronous, threaded or asynchronous?</h1>
-<p>Each experiment does one job in several ways that give the same answer. Race them from
-this page, read their sources, and see what your own numbers say.</p>
-<nav aria-label="Experiments"><ul>{% for name in experiments %}
-<li><a href="#{{ name }}">{{ name }}</a></li>{% endfor %}
-<li><a href="/status/">status of this server</a></li></ul></nav></header>{% endblock %}
-{% block main %}
-<form class="start" hidden>
-<label>Runs<input type="number" min="1" max="50" value="5" required autocomplete="off"></label>
-<button>Race all</button>
-<p id="progress"></p><p class="told" role="status"></p></form>
-{% for name, experiment in shown.items %}
-<section id="{{ name }}" aria-labelledby="{{ name }}-title"
-data-why="{{ experiment.note.why }}" data-choose="{{ experiment.note.choose }}">
-<div class="title"><div><h2 id="{{ name }}-title">{{ name }}</h2>
-<p class="soft">{{ experiment.note.job }}</p></div>
-{% if experiment.raced %}<button type="button" hidden>Race {{ name }}</button>{% endif %}</div>
-<ul class="variants" role="list">{% for variant, line in experiment.variants.items %}
-<li data-variant="{{ variant }}">
-<div class="name"><a href="/{{ name }}/{{ variant }}/">{{ variant }}</a>
-<small class="mark"></small></div>
-<details><summary>{{ line }} <small>source</small></summary>
-<p><a href="/source/{{ name }}/{{ variant }}/">{{ name }} {{ variant }} as plain text</a></p></details>
-<div class="value"></div><div class="track" aria-hidden="true"><i></i><i></i></div>
-<p class="remark"></p></li>{% endfor %}</ul>
-{% if experiment.raced %}<div class="panel verdict" role="status"></div>
-<details class="results" open hidden><summary>The results as a table</summary>
-<div class="scroll" tabindex="0" role="region" aria-label="Results of {{ name }}"><table>
-<thead><tr><th scope="col">Variant</th><th scope="col">Runs</th><th scope="col">Median</th>
-<th scope="col">Fastest</th><th scope="col">Slowest</th><th scope="col">Against sync</th>
-<th scope="col">Ran on</th></tr></thead><tbody></tbody></table></div></details>{% endif %}
-</section>{% endfor %}
-<script type="module" nonce="{{ nonce }}">
-const find = (selector, place = document) => place.querySelector(selector);
-const all = (selector, place = document) => [...place.querySelectorAll(selector)];
-const make = (tag, text = "", more = {}) =>
-  Object.assign(document.createElement(tag), {textContent: text}, more);
-const fill = (element, ...parts) => (element.replaceChildren(...parts), element);
-const ms = value => `${value.toLocaleString("en", value < 99.95
-  ? {minimumFractionDigits: 1, maximumFractionDigits: 1} : {maximumFractionDigits: 0})} ms`;
-const ratio = (slow, fast) => (slow / fast).toFixed(slow < fast ? 2 : 1);
-const form = find("form"), runs = find("input"), told = find(".told");
-const asJson = {cache: "no-store", headers: {Accept: "application/json"}};
-let course = null;  // the AbortController of the race that is on
-
-class Runner {
-  constructor(row, file) {
-    Object.assign(this, {row, name: row.dataset.variant, times: [], failed: 0, why: ""});
-    this.url = find("a", row).href + file;
-    this.draw();
-  }
-  get median() {
-    const n = this.times.length;
-    return (this.times[(n - 1) >> 1] + this.times[n >> 1]) / 2;
-  }
-  get runs() { return this.times.length + this.failed; }
-  async ask(signal) {  // the time of an answer, if it is one, and what it says went wrong
-    await painted();
-    performance.clearResourceTimings();
-    const begun = performance.now();
-    const response = await fetch(this.url, {signal, ...asJson});
-    const body = await response.arrayBuffer(), elapsed = performance.now() - begun;
-    // What the network took, without the browser's own way there and back.
-    const net = performance.getEntriesByName(this.url)[0];
-    const time = net?.requestStart ? net.responseEnd - net.requestStart : elapsed;
-    const type = response.headers.get("Content-Type") ?? "";
-    const text = type.includes("json") ? new TextDecoder().decode(body) : "";
-    const [, what, number] = /"(?:upstream_)?(calls|queries)": ?(\d+)/.exec(text) ?? [];
-    const [, said] = /"errors?": ?(?:{"\w+": ?)?("(?:[^"\\]|\\.)*")/.exec(text) ?? [];
-    this.thread = /desc="(.*?)"/.exec(response.headers.get("Server-Timing"))?.[1];
-    this.cost = what ? `${what}: ${number}` : this.thread && `on ${this.thread}`;
-    const why = JSON.parse(said ?? '""');
-    const lost = type.includes("ndjson")  // its 200 was sent before it knew
-      && text.trim().split("\n").every(line => line.includes('"error": "'));
-    return response.ok && !lost ? {time, why}
-      : {why: `${response.status}, ${why || response.statusText}`};
-  }
-  async run(signal) {
-    const {time, why} = await this.ask(signal).catch(() => ({why: "no answer"}));
-    signal.throwIfAborted();
-    this.why = why || this.why;
-    if (time) this.times.push(time), this.times.sort((a, b) => a - b);
-    else this.failed++;
-  }
-  draw(scale = 1, best = null) {
-    const {row, times, failed, why, median} = this;
-    const low = times[0] ?? 0, high = times.at(-1) ?? 0, [bar, range] = all("i", row);
-    bar.style.transform = `scaleX(${(median || 0) / scale})`;
-    range.style.transform = `translateX(${100 * low / scale}%) scaleX(${(high - low) / scale})`;
-    find(".value", row).replaceChildren(...high ? [make("b", ms(median)),
-      make("small", `${ms(low).slice(0, -3)} to ${ms(high)}`)] : []);
-    find(".remark", row).textContent = failed ? `${failed} of ${this.runs} failed: ${why}`
-      : why && `Answered, but: ${why}`;
-    find(".mark", row).textContent = this == best ? "fastest" : "";
-    row.classList.toggle("fastest", this == best);
-  }
-  toString() {
-    return this.times.length ? `${this.name} (${ms(this.median)}, ${this.cost})` : this.name;
-  }
-}
-
-const painted = () => Promise.race([  // a rest, for drawing would slow a fast answer down
-  new Promise(done => requestAnimationFrame(() => setTimeout(done, 40))),
-  new Promise(done => setTimeout(done, 150))]);  // a hidden page has no frames
-const ranked = heat => heat.filter(one => one.times.length && !one.failed)
-  .sort((one, other) => one.median - other.median);
-const slower = (one, best) => one.median > 1.1 * best.median
-  && (one.times[0] > best.median || one.median > best.times.at(-1));
-
-function draw(heat) {
-  const timed = heat.filter(one => one.times.length);
-  const top = Math.max(...timed.map(one => one.times.at(-1)));
-  const scale = Math.min(top, 2 * Math.max(...timed.map(one => one.median)));
-  const best = heat.every(one => one.runs) ? ranked(heat)[0] : null;
-  heat.forEach(one => one.draw(scale, best));
-}
-
-function outcome(heat) {
-  const good = ranked(heat), best = good[0], last = good.at(-1);
-  if (!heat.every(one => one.runs)) return "Stopped before every variant had a run.";
-  if (!best) return "No variant came through without a failure.";
-  const sync = good.find(one => one.name == "sync"), time = ms(best.median);
-  const behind = good.filter(one => slower(one, best));
-  const level = good.filter(one => one != best && !behind.includes(one));
-  if (good.length == 1) return `Only ${best.name} came through without a failure: ${time}.`;
-  if (!behind.length) return `Nothing differs beyond the noise: ${time} to ${
-    ms(last.median)}. Speed does not decide here.`;
-  if (sync && !behind.includes(sync)) return `sync is as fast as any: ${ms(sync.median)}. ${
-    behind.map(one => `${one.name} takes ${ratio(one.median, sync.median)} times as long`)
-      .join(", ")}.`;
-  const gain = sync ? `${ratio(sync.median, best.median)} times as fast as sync (${
-    ms(sync.median)}), which saves ${ms(sync.median - best.median)} a page`
-    : `${last.name} takes ${ratio(last.median, best.median)} times as long`;
-  return `${best.name} is the fastest: ${time}, ${gain}.` + (level.length
-    ? ` As fast within the noise: ${level.map(one => one.name).join(", ")}.` : "");
-}
-
-function conclude(section, heat) {
-  const told = note => note.replace(/{(\w+)}/g, (_, name) =>
-    heat.find(one => one.name == name) ?? name);
-  const {why, choose} = section.dataset, sync = heat.find(one => one.name == "sync");
-  const odd = heat.filter(one => one.why).map(one => one.name).join(", ");
-  const lines = [["Result:", outcome(heat)], ["Errors:", odd && `${odd}. Compare with care.`],
-    ["Why:", why], ["Choose:", choose]];
-  find(".verdict", section).replaceChildren(...lines.filter(([, text]) => text).map(
-    ([title, text]) => fill(make("p"), make("strong", title), ` ${told(text)}`)));
-  find("tbody", section).replaceChildren(...heat.map(one => {
-    const times = [one.median, one.times[0], one.times.at(-1)];
-    const cells = [one.runs + (one.failed ? `, ${one.failed} failed` : ""),
-      ...times.map(time => time ? ms(time) : "–"),
-      sync?.median / one.median ? `${ratio(sync.median, one.median)} × as fast` : "–",
-      one.thread ?? "–"];
-    return fill(make("tr"), make("th", one.name, {scope: "row"}),
-      ...cells.map(text => make("td", text, {className: "number"})));
-  }));
-  find(".results", section).hidden = false;
-}
-
-async function enter(section) {
-  let file = "";
-  if (section.id == "files") {
-    const {files = []} = await (await fetch("/files/", asJson)).json().catch(() => ({}));
-    if (!files.length) {
-      const link = make("a", "Upload one.", {href: "/upload/async/"});
-      find(".verdict", section).replaceChildren("There is no file to race on. ", link);
-      return [section, []];
-    }
-    file = encodeURIComponent(files.reduce((a, b) => b.size > a.size ? b : a).name);
-  }
-  return [section, all(".variants li", section).map(row => new Runner(row, file))];
-}
-
-function offer(pressed) {  // while a race is on, its button stops it; so does the first
-  for (const button of races) {
-    const stops = pressed && [pressed, races[0]].includes(button);
-    button.textContent = stops ? "Stop" : button.dataset.label;
-    button.classList.toggle("stops", Boolean(stops));
-    button.disabled = pressed && !stops;
-  }
-  runs.readOnly = Boolean(pressed);
-}
-
-async function run(section, heat, times, signal, step) {
-  section.classList.add("raced");
-  find(".verdict", section).replaceChildren();
-  try {
-    for (const one of heat) await one.ask(signal).catch(() => signal.throwIfAborted());
-    for (let left = times; left; left--) {
-      for (const one of heat) {
-        await one.run(signal);
-        draw(heat);
-        step();
-      }
-      told.textContent = find("#progress").textContent;
-    }
-  } finally { conclude(section, heat); }
-}
-
-async function race(pressed, sections) {
-  if (course) return course.abort();
-  if (!form.reportValidity()) return;
-  const {signal} = course = new AbortController(), times = runs.valueAsNumber;
-  const say = text => find("#progress").textContent = text;
-  let done = 0, total = 0;
-  offer(pressed);
-  try {
-    const heats = await Promise.all(sections.map(enter));
-    total = times * heats.flatMap(([, heat]) => heat).length;
-    for (const [section, heat] of heats.filter(([, heat]) => heat.length)) {
-      told.textContent = say(`${section.id}: warming up`);
-      await run(section, heat, times, signal,
-        () => say(`${section.id}: ${++done} of ${total}`));
-    }
-  } catch (error) { if (!signal.aborted) throw error; } finally {
-    told.textContent = say(`${done < total ? "Stopped at" : "Done:"} ${done} of ${total}`);
-    offer(course = null);
-  }
-}
-
-async function unfold({target: details}) {
-  const link = details.open && find("summary + p a", details);
-  if (!link || find("pre", details)) return;
-  const code = make("pre", "…", {tabIndex: 0, role: "region", ariaLabel: link.textContent});
-  const copy = make("button", "Copy", {type: "button"});
-  copy.onclick = async () => {
-    getSelection().selectAllChildren(code);
-    await navigator.clipboard?.writeText(code.textContent);
-    told.textContent = copy.textContent = navigator.clipboard ? "Copied" : "Selected";
-  };
-  link.after(" ", copy);
-  details.append(code);
-  const answer = await fetch(link.href).catch(() => null);
-  code.textContent = answer?.ok ? await answer.text() : "The source did not come.";
-}
-
-const races = all("button"), raced = all("section:has(button)");
-for (const button of races) {
-  button.dataset.label = button.textContent;
-  button.hidden = false;
-}
-form.hidden = false;
-form.onsubmit = event => { event.preventDefault(); race(races[0], raced); };
-for (const section of raced)
-  find("button", section).onclick = event => race(event.target, [section]);
-document.onkeydown = event => { if (event.key == "Escape") course?.abort(); };
-document.addEventListener("toggle", unfold, true);
-</script>{% endblock %}
-{% block footer %}{% endblock %}
-"""
-
-
-async def index(request):
-    """What there is, and the race."""
-    experiments = {
-        name: {"variants": {k: first_line(v) for k, v in offered(name).items()}}
-        for name in EXPERIMENTS
-    }
-    shown = {
-        name: found | {"note": NOTES.get(name), "raced": name not in UNRACED}
-        for name, found in experiments.items()
-    }
-    return represent(request, "index.html", {"experiments": experiments}, shown=shown)
-
-
-async def show_source(request, experiment, variant):
-    """A variant's own source, as plain text."""
-    if not (view := EXPERIMENTS.get(experiment, {}).get(variant)):
-        raise Http404("No such experiment or variant.")
-    code = inspect.getsource(getattr(view, "view_class", view))
-    return HttpResponse(code, content_type="text/plain; charset=utf-8")
-
-
-def process_status():
-    """The process's threads and resident bytes, as the kernel counts them."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return {"threads": threading.active_count(), "rss_bytes": None}
-    found = dict(line.split(":", 1) for line in lines)
-    return {
-        "threads": int(found["Threads"]),
-        "rss_bytes": 1024 * int(found["VmRSS"].split()[0]),
-    }
-
-
-async def status(request):
-    """How the server is doing, always in JSON."""
-    lanes = application.lanes
-    engine = "PostgreSQL" if "postgresql" in DATABASE["ENGINE"] else "SQLite"
-    aiohttp_is = f"httpx {httpx.__version__} over aiohttp {aiohttp.__version__}"
-    data = process_status() | {
-        "requests_in_flight": application.in_flight,
-        "lanes": {
-            "size": lanes.size,
-            "busy": len(lanes.workers) - len(lanes.idle),
-            "waiting": len(lanes.waiting),
-        },
-        "upstream_in_flight": LAB.upstream_in_flight,
-        "event_loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
-        "http_parser": application.http_parser,
-        "http_client": aiohttp_is,
-        "python": sys.version.split()[0],
-        "django": django.__version__,
-        "uvicorn": uvicorn.__version__,
-        "database": engine,
-        "upstream": readings_source(),
-    }
-    return JsonResponse(data)
-
-
-# ------------------------------------------------------------------------ URLconf
-
-
-async def pitfall(request, **kwargs):
-    """404, where the pitfalls are not served."""
-    raise Http404("This is a pitfall: start the lab with DEBUG=1 to see it.")
-
-
-def routes():
-    """A path for every variant, with the methods that it takes."""
-    for experiment, variants in EXPERIMENTS.items():
-        for variant, view in variants.items():
-            name = f"{experiment}/{variant}"
-            served = view if variant in offered(experiment) else pitfall
-            served = noted(require_http_methods(methods(view))(served))
-            if experiment == "files":
-                yield path(f"{name}/", require_safe(files_root))
-                yield path(f"{name}/<name>", served, name=name)
-            else:
-                yield path(f"{name}/", served, name=name)
-
-
-def methods(view):
-    """GET and HEAD, and POST where the view handles a form."""
-    return ["GET", "HEAD", "POST"] if hasattr(view, "takes_form") else ["GET", "HEAD"]
-
-
-async def files_root(request):
-    """A variant of `files` without a name leads to the list."""
-    return HttpResponse(status=302, headers={"Location": "/files/"})
+@require_safe
+async def list_variants(request):
+    """Return links to all variants."""
+    names = [f"{name}/{x}" for name in EXPERIMENTS for x in EXPERIMENTS[name]]
+    links = [("files" if name.startswith("files") else name, name) for name in names]
+    return HttpResponse(format_html_join("\n", '<p><a href="/{}/">{}</a></p>', links))
 
 
 urlpatterns = [
-    path("", noted(require_safe(index))),
-    path("status/", noted(require_safe(status))),
-    path("source/<experiment>/<variant>/", noted(require_safe(show_source))),
-    path("files/", noted(require_safe(files_list))),
-    *routes(),
+    path("", list_variants),
+    path("files/", require_safe(files_list), name="files"),
 ]
+for experiment, variants in EXPERIMENTS.items():
+    urlpatterns += [variant_path(experiment, *item) for item in variants.items()]
+
+application = get_asgi_application()
+
+# ----------------------------------------------------------------- The laboratory
+
+# What follows measures, shows and exports what stands above, which needs none of it.
+
+# ---------------------------------------------------------------- The environment
 
 
-# --------------------------------------------------------- The embedded upstream
-
-#: A gauge's place; its discharge (ft3/s) in winter and in June; its stage (ft) in June
-Gauge = namedtuple("Gauge", "latitude longitude huc county winter june stage")
-GAUGES = {
-    "06191500": Gauge(45.1121194, -110.7936667, "10070002", "30067", 950, 13000, 7.1),
-    "06192500": Gauge(45.5972111, -110.5664972, "10070002", "30067", 1250, 15500, 6.6),
-    "06214500": Gauge(45.8001194, -108.4680306, "10070007", "30111", 2500, 27000, 9.2),
-    "06295000": Gauge(46.2666361, -106.6913028, "10100001", "30087", 4600, 38000, 8.4),
-    "06309000": Gauge(46.4207722, -105.8600333, "10100001", "30017", 4900, 41000, 9.9),
-    "06329500": Gauge(47.67741389, -104.1554111, "10100004", "30083", 5200, 43000, 10),
-}
-MOUNTAIN = ZoneInfo("America/Denver")
-VARIABLES = {
-    "00060": ("Streamflow, ft&#179;/s", "Discharge, cubic feet per second", "ft3/s"),
-    "00065": ("Gage height, ft", "Gage height, feet", "ft"),
-}
-#: A qualifier's name in the newer service.
-OGC_QUALIFIERS = {"e": "ESTIMATED", "Ice": "ICE"}
-IV_ANSWER = """\
-{"name":"ns1:timeSeriesResponseType",
-"declaredType":"org.cuahsi.waterml.TimeSeriesResponseType",
-"scope":"javax.xml.bind.JAXBElement$GlobalScope","value":{"queryInfo":{
-"queryURL":%(url)s,"criteria":{"locationParam":"[%(sites)s]","variableParam":
-"[%(codes)s]","parameter":[]},"note":[{"value":"[%(sites)s]","title":"filter:sites"},
-{"value":"[mode=LATEST, modifiedSince=null]","title":"filter:timeRange"},
-{"value":"methodIds=[ALL]","title":"filter:methodId"},
-{"value":"%(when)s","title":"requestDT"},{"value":"%(id)s","title":"requestId"},
-{"value":"Provisional data are subject to revision. \
-Go to http://waterdata.usgs.gov/nwis/help/?provisional for more information.",
-"title":"disclaimer"},{"value":"embedded","title":"server"}]},
-"timeSeries":[%(series)s]},"nil":false,"globalScope":true,"typeSubstituted":false}"""
-IV_SERIES = """
-{"sourceInfo":{"siteName":"%(name)s","siteCode":[{"value":"%(site)s","network":"NWIS",
-"agencyCode":"USGS"}],"timeZoneInfo":{"defaultTimeZone":{"zoneOffset":"-07:00",
-"zoneAbbreviation":"MST"},"daylightSavingsTimeZone":{"zoneOffset":"-06:00",
-"zoneAbbreviation":"MDT"},"siteUsesDaylightSavingsTime":true},"geoLocation":{
-"geogLocation":{"srs":"EPSG:4326","latitude":%(latitude)s,"longitude":%(longitude)s},
-"localSiteXY":[]},"note":[],"siteType":[],"siteProperty":[{"value":"ST",
-"name":"siteTypeCd"},{"value":"%(huc)s","name":"hucCd"},{"value":"30",
-"name":"stateCd"},{"value":"%(county)s","name":"countyCd"}]},"variable":{
-"variableCode":[{"value":"%(code)s","network":"NWIS","vocabulary":"NWIS:UnitValues",
-"variableID":%(oid)s,"default":true}],"variableName":"%(label)s",
-"variableDescription":"%(description)s","valueType":"Derived Value","unit":{
-"unitCode":"%(unit)s"},"options":{"option":[{"name":"Statistic","optionCode":"00000"}]},
-"note":[],"noDataValue":-999999.0,"variableProperty":[],"oid":"%(oid)s"},"values":[{
-"value":[{"value":"%(value)s","qualifiers":%(qualifiers)s,"dateTime":"%(local)s"}],
-"qualifier":[%(legend)s],"qualityControlLevel":[],"method":[{"methodDescription":"",
-"methodID":%(oid)s}],"source":[],"offset":[],"sample":[],"censorCode":[]}],
-"name":"USGS:%(site)s:%(code)s:00000"}"""
-IV_LEGEND = """
-{"qualifierCode":"%s","qualifierDescription":"%s","qualifierID":%d,"network":"NWIS",
-"vocabulary":"uv_rmk_cd"}"""
-OGC_FEATURE = """
-{"type":"Feature","id":"%(id)s","geometry":{"type":"Point","coordinates":[%(longitude)s,
-%(latitude)s]},"properties":{"approval_status":"Provisional","last_modified":"%(when)s",
-"monitoring_location_id":"USGS-%(site)s","parameter_code":"%(code)s","qualifier":
-%(ogc_qualifiers)s,"statistic_id":"00011","time":"%(utc)s","time_series_id":
-"0000000000000000000%(site)s%(code)s","unit_of_measure":"%(ogc_unit)s","value":
-%(ogc_value)s}}"""
-OGC_ERROR = """\
-{"code":"InvalidQuery","type":"InvalidQuery",
-"description":"At least one requested property wasn't found"}"""
+def env(name, accepted, is_valid=lambda value: True, kind=str, default=""):
+    """Return an environment variable, parsed. Exit with one line if it is invalid."""
+    text = os.environ.get(name, str(default))
+    with suppress(ImportError, ValueError, httpx.InvalidURL):  # ImportError: no driver
+        if is_valid(value := kind(text)):
+            return value
+    # A password may stand before an "@", wherever that is, or in a query.
+    shown = re.sub(r"(?s)^(\w+://)?.*@|(?<=password=)[^&]*", r"\1…", text)
+    print(f"{name}={shown!r} is not accepted: give {accepted}.", file=sys.stderr)
+    raise SystemExit(3)
 
 
-def upstream_error(status, message):
-    """A status and its HTML, which comes even where JSON was asked for."""
-    return status, (
-        "<!DOCTYPE html><html><head><title>Error report</title></head>"
-        f"<body><h1>HTTP Status {status} - {message}</h1></body></html>"
-    )
+def env_number(name, default, low, high):
+    """Return an environment variable as a number, of the type of its default."""
+    kind = type(default)
+    accepted = f"a {'whole ' * (kind is int)}number from {low} to {high}"
+    return env(name, accepted, lambda number: low <= number <= high, kind, default)
 
 
-def gauge_flow(gauge, observed):
-    """The discharge in ft³/s: a crest in June, a wave a day and a little noise."""
-    day = observed.timestamp() / 86400
-    since_crest = day % 365.25 - 163
-    swell = math.exp(-((since_crest / (70 if since_crest > 0 else 42)) ** 2))
-    wave = 0.02 * math.sin(day * math.tau)
-    noise = random.Random(f"{gauge} {observed}").gauss(0, 0.004)  # nosec B311 - no secret
-    return gauge.winter * (gauge.june / gauge.winter) ** swell * (1 + wave + noise)
+def is_url(text):
+    """Return whether a text is an HTTP address without a query, or empty."""
+    # These raise now what a client would raise later.
+    host, port = httpx.URL(text).host, urlsplit(text).port
+    is_plain = re.fullmatch("https?://(?!.*[?#])[!-~]+", text)
+    return not text or (is_plain and host and port != 0)
 
 
-def gauge_reading(site, code, when):
-    """Time, value (None under ice) and qualifiers of the latest reading."""
-    # A station reports when its turn on the satellite comes, so some lag behind.
-    observed = when - timedelta(minutes=15 * (int(site) // 500 % 3))
-    flow = gauge_flow(GAUGES[site], observed)
-    icy = site in ("06309000", "06329500") and observed.month in (12, 1, 2)
-    qualifiers = ["P", "Ice"] if icy else ["P", "e"] if int(flow) % 20 == 0 else ["P"]
-    if code == "00065":
-        stage = GAUGES[site].stage * math.sqrt(flow / GAUGES[site].june)
-        return observed, f"{stage:.2f}", qualifiers
-    if site == "06329500" and observed.month in (1, 2):
-        return observed, None, qualifiers
-    return observed, f"{float(f'{flow:.3g}'):.0f}", qualifiers
+def parse_database(text):
+    """Return Django's settings for a sqlite:/// or postgresql:// address."""
+    parts = urlsplit(text)
+    name = unquote(parts.path[1:])
+    is_file = parts.scheme == "sqlite" and not parts.netloc
+    if is_file and name and ":memory:" not in name:
+        return {"NAME": name}
+    if parts.scheme != "postgresql" or not parts.hostname or not name or parts.query:
+        raise ValueError(text)
+    port = parts.port or ""  # which may raise
+    import psycopg_pool  # noqa: F401 - a missing driver is reported like a bad address
 
-
-def sensor(site, code, when):
-    """What IV_SERIES and OGC_FEATURE tell about a sensor."""
-    label, description, unit = VARIABLES[code]
-    observed, value, qualifiers = gauge_reading(site, code, when)
-    legend = [(q, QUALIFIERS[q.lower()], n) for n, q in enumerate(qualifiers)]
-    ogc_qualifiers = [OGC_QUALIFIERS[q] for q in qualifiers if q != "P"] or None
-    return GAUGES[site]._asdict() | {
-        "site": site,
-        "name": SITES[site],
-        "code": code,
-        "oid": 45807137 + int(code),
-        "label": label,
-        "description": description,
-        "unit": unit,
-        "ogc_unit": unit.replace("ft3", "ft^3"),
-        "value": value or "-999999",
-        "ogc_value": json.dumps(value),
-        "qualifiers": json.dumps(qualifiers),
-        "ogc_qualifiers": json.dumps(ogc_qualifiers),
-        "legend": ",".join(IV_LEGEND % row for row in legend),
-        "local": observed.astimezone(MOUNTAIN).isoformat(timespec="milliseconds"),
-        "utc": observed.isoformat(),
-        "when": when.isoformat(timespec="microseconds"),
-        "id": uuid.uuid5(uuid.NAMESPACE_URL, f"{site} {code} {when}"),
+    # At the exit of a command, psycopg would wait for its pool's threads in vain.
+    atexit.register(lambda: connections["default"].close_pool())  # noqa: PLW0108 - at the exit
+    # A request keeps its connection to its end, and workers share the server's hundred.
+    pool = {"min_size": 0, "max_size": 20, "timeout": 5, "reconnect_timeout": 4}
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": name,
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname),
+        "PORT": port,
+        "OPTIONS": {"connect_timeout": 5, "pool": pool},
     }
 
 
-def serve_iv(query, when):
-    """The older service: instantaneous values, the unknown left out without a word."""
-    sites = query.get("sites", "")
-    codes = query.get("parameterCd", "00060,00065")
-    if query.get("format") != "json":
-        return upstream_error(400, "format must be json")
-    # One bad number, even an empty one, spoils the whole question.
-    if not re.fullmatch("(,[0-9]{8,15})+;(,[0-9]{5})+", f",{sites};,{codes}"):
-        return upstream_error(400, "sites and parameterCd must be lists of numbers")
-    url = "&".join(f"{name}={value}" for name, value in query.items())
-    asked = set(sites.split(",") + codes.split(","))
-    found = [(s, c) for s in SITES for c in VARIABLES if {s, c} <= asked]
-    return 200, IV_ANSWER % {
-        "url": json.dumps(f"http://waterservices.usgs.gov/nwis/iv/{url}"),
-        "sites": ", ".join(f"ALL:{site}" for site in sites.split(",")),
-        "codes": codes.replace(",", ", "),
-        "when": f"{when:%Y-%m-%dT%H:%M:%S.000Z}",
-        "id": uuid.uuid5(uuid.NAMESPACE_URL, f"{url} {when}"),
-        "series": ",".join(IV_SERIES % sensor(*pair, when) for pair in found),
+# Most of these are read above, and checked here.
+URL = "an http:// or https:// address without a query", is_url
+UPSTREAM_URL = env("UPSTREAM_URL", *URL)
+PATHS = {service: urlsplit(url).path for service, url in REAL_SERVICES.items()}
+#: The services that the environment gives an address.
+CONFIGURED_SERVICES = {
+    x for x in PATHS if env(f"{x.upper()}_URL", *URL) or UPSTREAM_URL
+}
+#: An experiment's calls for each page.
+CALLS = {"rivers": ["usgs"] * len(SITES), "home": HOME_SERVICES, "rates": ["rates"]}
+#: What is shown but not raced: a form that stores files, a view that always fails.
+UNRACED = {"upload", "cars/unsafe"}
+UPSTREAM_LATENCY = env_number("UPSTREAM_LATENCY", 0.2, 0, 60)
+UPSTREAM_FAILURES = env_number("UPSTREAM_FAILURES", 0.0, 0, 1)
+IS_BOOLEAN = re.compile("(?i)[01]|true|false").fullmatch
+KEY = "printable ASCII text", re.compile("([!-~]+( +[!-~]+)*)?").fullmatch
+for name in KEY_HEADERS:
+    env(f"{name.upper()}_API_KEY", *KEY)
+
+LANES = env_number("LANES", 40, 1, 1000)
+MAX_BODY_BYTES = 2**20
+settings.MAX_UPLOAD_BYTES = env_number("MAX_UPLOAD_BYTES", 2**30, 1, 2**50)
+settings.DEADLINE = env_number("DEADLINE", 10.0, 0.1, 300)
+env("DEBUG", "0, 1, true or false", IS_BOOLEAN, default=0)
+DATABASE_FORMS = (
+    "sqlite:///relative, sqlite:////absolute or postgresql://user:password@host:port/name"
+    " (with the packages psycopg[binary,pool])"
+)
+if os.environ.get("DATABASE_URL"):
+    settings.DATABASES["default"] |= env(
+        "DATABASE_URL", DATABASE_FORMS, kind=parse_database
+    )
+# The models have asked for a connection, before the address was known.
+del connections["default"]
+# Not Django's middleware but `add_headers` sets these, and `form_view` protects forms.
+settings.SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
+
+if "sqlite" in settings.DATABASES["default"]["ENGINE"]:
+    # WAL lets readers work beside a writer. IMMEDIATE makes writers wait for each other,
+    # where a transaction that begins as a reader would fail.
+    settings.DATABASES["default"]["OPTIONS"] = {
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        "transaction_mode": "IMMEDIATE",
     }
 
 
-def serve_items(query, when):
-    """The newer service: features with the properties asked for, ten if not more."""
-    pairs = [(site, code) for site in SITES for code in VARIABLES]
-    found = [json.loads(OGC_FEATURE % sensor(*pair, when)) for pair in pairs]
-    limit = query.get("limit", "10")
-    asked = query.keys() - {"f", "lang", "limit", "skipGeometry"}
-    known = found[0]["properties"].keys()
-    if asked - known or not re.fullmatch("[1-9][0-9]{0,4}", limit):
-        return 400, OGC_ERROR
-    for name in asked:
-        values = query[name].split(",")
-        found = [one for one in found if one["properties"][name] in values]
-    if query.get("skipGeometry") == "true":
-        found = [one | {"geometry": None} for one in found]
-    page = {"features": found[: int(limit)], "type": "FeatureCollection"}
-    return 200, json.dumps(page | {"numberReturned": len(page["features"])})
+make_tables_alone = make_tables
 
 
-#: Title, text and how many days are left
-PROMOTIONS = [
-    ("Three for two", "Buy three paperbacks, and the cheapest one is on us.", 2),
-    ("River week", "A fifth off everything that happens on or by the water.", 6),
-    ("First lines", "Name the novel from its first line and save a tenth.", 4),
-    ("Long winter", "Every book of more than 600 pages at half its price.", 9),
-    ("Old friends", "Bring back a book that you have read for two off the next.", 13),
-]
-BOOKS = [
-    ("Adventures of Huckleberry Finn", "Mark Twain", 9.95),
-    ("Frankenstein", "Mary Shelley", 7.99),
-    ("Great Expectations", "Charles Dickens", 10.49),
-    ("Jane Eyre", "Charlotte Brontë", 9.25),
-    ("Middlemarch", "George Eliot", 12.99),
-    ("Moby-Dick", "Herman Melville", 11.75),
-    ("Pride and Prejudice", "Jane Austen", 7.49),
-    ("War and Peace", "Leo Tolstoy", 15.99),
-]
+def make_tables_together(connection):
+    """Make the tables in one transaction, since several processes may start at once."""
+    connection.disable_constraint_checking()  # SQLite's schema editor asks for it
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            connection.cursor().execute("SELECT pg_advisory_xact_lock(20161121)")
+        make_tables_alone(connection)
+    connection.enable_constraint_checking()
 
 
-def serve_promo(query, when):
-    """Three promotions of the day."""
-    day = when.date()
-    picks = random.Random(day.toordinal()).sample(PROMOTIONS, 3)  # nosec B311
-    rows = [(title, text, str(day + timedelta(left))) for title, text, left in picks]
-    names = "title", "text", "ends"
-    return 200, json.dumps(
-        {"promotions": [dict(zip(names, row, strict=True)) for row in rows]}
-    )
+make_tables = make_tables_together
 
 
-def serve_recco(query, when):
-    """Six books of the day."""
-    picks = random.Random(when.toordinal()).sample(BOOKS, 6)  # nosec B311
-    names = "title", "author", "price"
-    return 200, json.dumps(
-        {"books": [dict(zip(names, pick, strict=True)) for pick in picks]}
-    )
+@receiver(connection_created)
+def replace_closed_connection(connection, **kwargs):
+    """Replace a connection that the server has closed, and let the pool check all others.
+
+    If it found them one by one, the pool would wait longer after each.
+    """
+    if connection.vendor == "postgresql" and not connection.is_usable():
+        connection.close()
+        connection.pool.check()
+        connection.connect()
 
 
-RATES_ANSWER = """\
-{"success":true,"timeseries":true,"start_date":"%s","end_date":"%s","base":"%s",
-"rates":%s}"""
-#: Currencies, with what a euro bought in 2016 where that matters
-CURRENCIES = """
-AED4.06 AFN ALL AMD ANG AOA ARS AUD1.49 AWG AZN BAM1.956 BBD BDT BGN1.956 BHD BIF BMD
-BND BOB BRL3.86 BSD BTN BWP BYN BYR BZD CAD1.47 CDF CHF1.087 CLF CLP CNY7.33 COP COU
-CRC CUC CUP CVE CZK27.03 DJF DKK7.445 DOP DZD EGP ERN ETB EUR1 FJD FKP GBP0.82 GEL GHS
-GIP GMD GNF GTQ GYD HKD8.58 HNL HRK HTG HUF311 IDR14720 ILS4.25 INR74.3 IQD IRR
-ISK133 JMD JOD JPY120 KES KGS KHR KMF KPW KRW1284 KWD KYD KZT LAK LBP LKR LRD LSL LTL
-LVL LYD MAD MDL MGA MKD MMK MNT MOP MRO MUR MVR MWK MXN20.7 MXV MYR4.58 MZN NAD NGN NIO
-NOK9.28 NPR NZD1.59 OMR PAB PEN PGK PHP52.6 PKR PLN4.36 PYG QAR RON4.49 RSD RUB74 RWF
-SAR4.15 SBD SCR SDG SEK9.47 SGD1.53 SHP SLL SOS SRD SSP STD SVC SYP SZL THB39 TJS TMT
-TND TOP TRY3.34 TTD TWD35.7 TZS UAH28.3 UGX USD1.107 UYU UZS VEF VND VUV WST XAF XAG XAU
-XCD XDR XOF XPD XPF XPT YER ZAR16.2 ZMW ZWL
+# -------------------------------------------------------- Pages with measurements
+
+STYLE = """
+:root { --ink: #1b2430; --soft: #566273; --line: #d5dbe3; --paper: #fff; --panel: #f4f6f9;
+  --accent: #0b5fa5; --good: #1a7040; --bad: #b3261e }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #a3aebd; --line: #364150;
+  --paper: #12171e; --panel: #1b222c; --accent: #7ab8f5; --good: #6fce98; --bad: #ff9d94 } }
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 1rem; max-width: 64rem; color: var(--ink);
+  background: var(--paper); font: 1rem/1.5 system-ui, sans-serif }
+a { color: var(--accent) }
+h1 { margin: .5rem 0; font-size: 1.6rem; line-height: 1.2 }
+.soft, small { color: var(--soft) }
+.bad { color: var(--bad) }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-variant-numeric: tabular-nums }
+th, td { padding: .4rem .6rem; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top }
+nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin: .5rem 0; padding: 0;
+  list-style: none }
+nav [aria-current] { font-weight: bold; color: inherit; text-decoration: none }
+code { overflow-wrap: anywhere }
+pre, .panel { padding: .8rem; overflow-x: auto; background: var(--panel); border-radius: .4rem }
+svg { width: 100%; height: auto }
+polyline { fill: none; stroke: var(--accent); stroke-width: 2 }
 """
-#: A code read as a number, which it is in base 36, does for the rest.
-LEVELS = {
-    word[:3]: float(word[3:] or int(word, 36) % 1000 + 1) for word in CURRENCIES.split()
+TEMPLATES["frame.html"] = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+<meta name="description" content="Synchronous, threaded or asynchronous Django, measured">
+<title>{% block title %}{{ experiment }} {{ variant }}{% endblock %} · Django lab</title>
+<link rel="icon" href="data:,"><style>{{ style }}</style>{% block style %}{% endblock %}</head>
+<body><header>{% block header %}<a href="/">Django lab</a>
+<h1>{{ experiment }} <span class="soft">{{ variant }}</span></h1>
+{% if siblings %}<nav aria-label="Variants"><ul>{% for name, is_pitfall in siblings %}
+<li><a href="/{{ experiment }}/{{ name }}/" {% if name == variant %}aria-current="page"{% endif %}
+>{{ name }}</a>{% if is_pitfall %} <small>pitfall</small>{% endif %}</li>{% endfor %}</ul></nav>
+{% if variant %}<p><a href="/source/{{ experiment }}/{{ variant }}/">source</a></p>{% endif %}
+{% endif %}{% endblock %}</header><main>{% block main %}{{ part }}{% endblock %}</main>
+<footer class="soft"><p>{{ part }} {{ note }}</p></footer>
+</body></html>
+""".replace("{{ style }}", STYLE)
+
+
+def framed_page(request, template, data, status=200, **extra):
+    """Return what `page` returns, in a frame and with the time that it took.
+
+    JSON has the experiment's and the variant's name, and `load_time` in seconds.
+    """
+    load_time = time.perf_counter() - request.started
+    experiment, _, variant = request.resolver_match.view_name.partition("/")
+    made = ""
+    if variant:
+        made = f"Made in <strong>{load_time:.4f} s</strong>"
+        head = {"experiment": experiment, "variant": variant, "load_time": load_time}
+        data = head | data
+    if (calls := data.get("upstream_calls")) is not None:
+        data["source"] = request.source
+        made += f" with {calls} call{pluralize(calls)} to {escape(request.source)}"
+    if prefers_json(request):
+        return JsonResponse(data, status=status)
+    main = render_to_string(template, data | extra, request)
+    before, between, after = frame(
+        experiment, variant, *request.about.get(experiment, ())
+    )
+    return HttpResponse(f"{before}{main}{between}{made}{after}", status=status)
+
+
+def framed_error(request, status, sentence, **fields):
+    """Return what `render_error` returns, in a frame."""
+    if prefers_json(request):
+        return JsonResponse({"error": sentence} | fields, status=status)
+    before, *after = frame(str(int(status)), HTTPStatus(status).phrase)
+    main = f'<p role="alert">{escape(sentence)}</p>'
+    return HttpResponse(before + main + "".join(after), status=status)
+
+
+page, render_error = framed_page, framed_error  # noqa: F811 - views call these now
+
+
+@functools.lru_cache(maxsize=256)
+def frame(experiment, variant, siblings=(), note=""):
+    """Return what stands around a page's own parts, which is the same for all clients."""
+    names = {"experiment": experiment, "variant": variant, "siblings": siblings}
+    html = render_to_string("frame.html", names | {"note": note, "part": "@@part@@"})
+    return html.split("@@part@@")
+
+
+def handler500(request):
+    """Return 503 or 507 for what the server lacks at the moment, else 500."""
+    error = sys.exc_info()[1]
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return render_error(request, 503, "The database is unavailable.")
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
+        return render_error(request, 503, "The server is busy. Try again.")
+    if isinstance(error, OSError) and request.method == "POST":
+        return render_error(request, 507, "The file could not be stored.")
+    return render_error(request, 500, "Internal error. See the server log.")
+
+
+def address_of(service):
+    """Return the address of a service without user and password."""
+    return re.sub("//.*@", "//", settings.SERVICES[service])
+
+
+#: Where the readings come from, for the pages.
+SOURCE = address_of("usgs") if "usgs" in CONFIGURED_SERVICES else "embedded"
+
+
+def content_policy(*styles, script=""):
+    """Return a Content-Security-Policy that allows these inline styles and a script."""
+    hashes = [hashlib.sha256(text.encode()).digest() for text in (script, *styles)]
+    sources = [f"'sha256-{b64encode(digest).decode()}'" for digest in hashes]
+    return (
+        f"default-src 'none'; script-src {sources[0]}; style-src {' '.join(sources[1:])};"
+        " connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none';"
+        " frame-ancestors 'none'"
+    )
+
+
+HEADERS = {
+    "Content-Security-Policy": content_policy(STYLE),
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
 }
 
 
-def rate(code, day):
-    """How much of a currency a euro bought on a day, in slow waves."""
-    return LEVELS[code] * (1 + math.sin(day / 30 + int(code, 36)) / 200)
+def add_headers(request, response):
+    """Return the response with its headers. An error without a sentence gets one."""
+    is_json = "json" in response.headers.get("Content-Type", "")
+    is_error = response.status_code >= 400 and not response.streaming
+    if is_error and (not response.content or prefers_json(request) and not is_json):
+        response = add_sentence(request, response)
+    if not response.streaming and response.status_code not in (204, 304):
+        response.headers.setdefault("Content-Length", str(len(response.content)))
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    patch_vary_headers(response, ["Accept"])
+    total = 1000 * (time.perf_counter() - request.started)
+    thread = getattr(request, "thread", threading.current_thread().name)
+    held = 1000 * heartbeat.held_since(request.started)
+    timing = f'total;dur={total:.2f}, thread;desc="{thread}", held;dur={held:.2f}'
+    response.headers["Server-Timing"] = timing
+    return response
 
 
-@functools.lru_cache(maxsize=4)
-def rates_between(first, last, base, symbols):
-    """Each date's rates, as JSON, which takes a while for a year."""
-    rates = {}
-    for day in range(first.toordinal(), last.toordinal() + 1):
-        unit = rate(base, day)
-        of_day = {code: round(rate(code, day) / unit, 6) for code in symbols}
-        rates[str(date.fromordinal(day))] = of_day
-    return json.dumps(rates, separators=(",", ":"))
+def add_sentence(request, response):
+    """Return an error that says what its status means, with the headers it had."""
+    status = HTTPStatus(response.status_code)
+    error = render_error(request, status, f"{status.description or status.phrase}.")
+    for name in response.headers.keys() - {"Content-Type", "Content-Length"}:
+        error.headers[name] = response.headers[name]
+    return error
 
 
-def rates_error(code, kind):
-    """The rates service's own error, with its own code."""
-    return 400, json.dumps({"success": False, "error": {"code": code, "type": kind}})
+def note_thread(view):
+    """Return a synchronous view that notes its thread for the Server-Timing header."""
+
+    @functools.wraps(view)
+    def noting_view(request, **kwargs):
+        request.thread = threading.current_thread().name
+        return view(request, **kwargs)
+
+    return noting_view
 
 
-def serve_rates(query, when):
-    """Every currency's rate on each day, a year of days at most."""
-    base = query.get("base") or "EUR"
-    symbols = tuple(query["symbols"].split(",") if query.get("symbols") else LEVELS)
+class Heartbeat:
+    """Measure how long something holds the event loop, while requests are in flight."""
+
+    PERIOD = 0.005
+
+    def __init__(self):
+        self.requests, self.loop, self.last = 0, None, 0
+        self.gaps = deque(maxlen=4000)  # (end, length), for the last twenty seconds
+
+    def __enter__(self):
+        self.requests += 1
+        loop = asyncio.get_running_loop()
+        if self.loop is not loop:
+            self.loop, self.last = loop, time.perf_counter()
+            loop.call_later(self.PERIOD, self.beat)
+
+    def __exit__(self, *error):
+        self.requests -= 1
+
+    def beat(self):
+        """Note the gap since the last beat."""
+        now = time.perf_counter()
+        self.gaps.append((now, now - self.last))
+        self.last = now
+        if self.requests:
+            self.loop.call_later(self.PERIOD, self.beat)
+        else:
+            self.loop = None
+
+    def held_since(self, arrival):
+        """Return the longest gap since an arrival, in seconds over the period."""
+        now = time.perf_counter()
+        held = now - max(self.last, arrival)  # a view that blocks ends before a beat
+        for end, gap in reversed(self.gaps):
+            if end < arrival:
+                break
+            held = max(held, min(gap, end - arrival))
+        return max(0, held - self.PERIOD)
+
+
+heartbeat = Heartbeat()
+
+
+@async_only_middleware
+def lab_middleware(get_response):
+    """Measure a request and add the headers, without a thread switch for each hook."""
+
+    async def middleware(request):
+        request.started = request.scope.get("started", time.perf_counter())
+        request.about = ABOUT
+        request.source = SOURCE
+        with heartbeat:  # under `application`, it counts from the arrival on
+            try:
+                # A server without lifespan has not started it.
+                if not lab_ready.is_set():
+                    await sync_to_async(start_lab, thread_sensitive=False)()
+                request.get_host()  # which may raise DisallowedHost
+                response = await get_response(request)
+            except StartError as error:
+                response = render_error(request, 503, str(error))
+            except DisallowedHost:
+                sentence = "Unknown host. See ALLOWED_HOSTS."
+                response = render_error(request, 400, sentence)
+            return add_headers(request, response)
+
+    return middleware
+
+
+settings.MIDDLEWARE = ["app.lab_middleware"]
+
+# ---------------------------------------------------------- The embedded upstream
+
+#: When the latest calls began and ended (None while under way), in monotonic seconds.
+RECENT_CALLS = deque(maxlen=100)
+embedded = SimpleNamespace(server=None, thread=None, in_flight=0, replaced={})
+
+
+def answer_usgs(query, when):
+    """Return the readings of the gauges asked for, as the US Geological Survey does."""
+    known = {"f", "limit", "monitoring_location_id", "parameter_code", "skipGeometry"}
+    limit = query.get("limit", "10")
+    if query.keys() - known or not re.fullmatch("[1-9][0-9]{0,4}", limit):
+        error = {"code": "InvalidQuery", "type": "InvalidQuery"}
+        text = "At least one requested property wasn't found"
+        return 400, error | {"description": text}
+    every = ",".join(f"USGS-{site}" for site in SITES)
+    ids = query.get("monitoring_location_id", every)
+    sites = dict.fromkeys(re.findall(r"\bUSGS-([0-9]{8,15})\b", ids))
+    codes = [x for x in ("00060", "00065") if x in query.get("parameter_code", x)]
+    pairs = islice(product(sites, codes), int(limit))
+    found = [make_feature(*pair, when) for pair in pairs]
+    if query.get("skipGeometry") == "true":
+        found = [feature | {"geometry": None} for feature in found]
+    total = {"type": "FeatureCollection", "numberReturned": len(found)}
+    return 200, total | {"features": found}
+
+
+def make_feature(site, code, when):
+    """Return a reading of one parameter. Any site number has plausible values."""
+    # Stations report in turn, so some readings are older than others.
+    observed = when - timedelta(minutes=15 * (int(site) // 500 % 3))
+    # USGS numbers its sites downstream: the higher the number, the larger the river.
+    size, day = 200 + int(site[2:6]), observed.timestamp() / 86400 % 365.25
+    flood = math.exp(-(((day - 163) / 60) ** 2))  # 1 in June, 0 in winter
+    flow = size * 10**flood * random.Random(f"{site} {observed}").gauss(1, 0.004)
+    frozen = size > 3200 and observed.month in (12, 1, 2)
+    discharge = None if frozen else f"{float(f'{flow:.3g}'):.0f}"
+    height = f"{3 * math.sqrt(flow / size):.2f}"
+    series, place = uuid.uuid5(uuid.NAMESPACE_URL, site + code), random.Random(site)
+    point = [place.uniform(-111, -104), place.uniform(45, 48)]
+    properties = {
+        "approval_status": "Provisional",
+        "last_modified": when.isoformat(timespec="microseconds"),
+        "monitoring_location_id": f"USGS-{site}",
+        "parameter_code": code,
+        "qualifier": ["ICE"] if frozen else None,
+        "statistic_id": "00011",
+        "time": observed.isoformat(),
+        "time_series_id": series.hex,
+        "unit_of_measure": "ft^3/s" if code == "00060" else "ft",
+        "value": discharge if code == "00060" else height,
+    }
+    feature = {"type": "Feature", "id": str(series), "properties": properties}
+    return feature | {"geometry": {"type": "Point", "coordinates": point}}
+
+
+def answer_promo(query, when):
+    """Return the promotions, each with its last day."""
+    texts = {
+        "Three for two": "Buy three paperbacks, and the cheapest one is on us.",
+        "River week": "A fifth off everything that happens on or by the water.",
+        "Long winter": "Every book of more than 600 pages at half its price.",
+    }
+    ends = (str(when.date() + timedelta(days)) for days in (2, 6, 13))
+    rows = zip(texts.items(), ends, strict=True)
+    found = [{"title": title, "text": text, "ends": end} for (title, text), end in rows]
+    return 200, {"promotions": found}
+
+
+def answer_recco(query, when):
+    """Return three books of the day."""
+    books = [
+        ("Adventures of Huckleberry Finn", "Mark Twain", 9.95),
+        ("Frankenstein", "Mary Shelley", 7.99),
+        ("Jane Eyre", "Charlotte Brontë", 9.25),
+        ("Middlemarch", "George Eliot", 12.99),
+        ("Moby-Dick", "Herman Melville", 11.75),
+    ]
+    picks = random.Random(when.toordinal()).sample(books, 3)
+    names = ("title", "author", "price")
+    return 200, {"books": [dict(zip(names, pick, strict=True)) for pick in picks]}
+
+
+#: What a euro buys: nine real currencies, and as many invented ones as make 170.
+LEVELS = {"EUR": 1, "USD": 1.107, "JPY": 120, "GBP": 0.82, "CHF": 1.087, "CNY": 7.33}
+LEVELS |= {"AUD": 1.49, "CAD": 1.47, "INR": 74.3}
+PAIRS = product("ABCDEFG", ascii_uppercase[:23])
+LEVELS |= {f"X{a}{b}": ord(b) - ord(a) / 99 for a, b in PAIRS}  # any distinct numbers
+
+
+def answer_rates(query, when):
+    """Return the rates of each day, of a year at most; they move in slow waves."""
     try:
-        first = date.fromisoformat(query["start_date"])
-        last = date.fromisoformat(query["end_date"])
+        period = [date.fromisoformat(query[x]) for x in ("start_date", "end_date")]
+        days = range(period[0].toordinal(), period[1].toordinal() + 1)
     except (KeyError, ValueError):
-        return rates_error(501, "no_timeframe_supplied")
-    if not 0 <= (last - first).days <= 365:
-        return rates_error(504, "invalid_time_frame")
-    if not {base, *symbols} <= LEVELS.keys():
-        return rates_error(202, "invalid_currency_symbols")
-    rates = rates_between(first, last, base, symbols)
-    return 200, RATES_ANSWER % (first, last, base, rates)
+        days = ()
+    if not 1 <= len(days) <= 366:
+        error = {"code": 504, "type": "invalid_time_frame"}
+        return 400, {"success": False, "error": error}
+    found = {}
+    for day in days:
+        wave = 1 + math.sin(day / 30) / 100  # an exponent: a euro remains a euro
+        rates = {code: round(level**wave, 6) for code, level in LEVELS.items()}
+        found[str(date.fromordinal(day))] = rates
+    period = {"start_date": min(found), "end_date": max(found), "base": "EUR"}
+    return 200, {"success": True, "timeseries": True} | period | {"rates": found}
 
 
-ANSWERS = {
-    "/nwis/iv/": serve_iv,
-    "/ogcapi/v1/collections/latest-continuous/items": serve_items,
-    "/promo/": serve_promo,
-    "/recco/": serve_recco,
-    "/exchangerates_data/timeseries": serve_rates,
-}
+ANSWERS = {"usgs": answer_usgs, "promo": answer_promo}
+ANSWERS |= {"recco": answer_recco, "rates": answer_rates}
 
 
 @functools.lru_cache(maxsize=32)
 def upstream_answer(failing, method, path, query, quarter):
-    """The ASGI messages that answer a question, the same for a quarter hour."""
-    if failing:
-        status, text = upstream_error(503, "Service Unavailable")
-    elif path not in ANSWERS:
-        status, text = upstream_error(404, "Not Found")
-    elif method != "GET":
-        status, text = upstream_error(405, "Method Not Allowed")
-    else:
-        query = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-        when = datetime.fromtimestamp(quarter, UTC)
-        status, text = ANSWERS[path](query, when)
-    body = text.encode()
-    kind = b"text/html" if text.startswith("<") else b"application/json"
-    headers = [(b"content-type", kind + b";charset=utf-8")]
-    headers += [(b"content-length", b"%d" % len(body))]
-    headers += [(b"allow", b"GET")] * (status == 405)
-    return [
-        {"type": "http.response.start", "status": status, "headers": headers},
-        {"type": "http.response.body", "body": body},
-    ]
+    """Return status, content type and body, the same for a quarter of an hour."""
+    service = next((name for name in ANSWERS if PATHS[name] == path), None)
+    if failing or method != "GET" or not service:
+        # The real services send HTML then, even where JSON was asked for.
+        status = HTTPStatus(503 if failing else 405 if service else 404)
+        title = f"HTTP Status {status.value} - {status.phrase}"
+        html = f"<!DOCTYPE html><title>Error report</title><h1>{title}</h1>"
+        return status.value, b"text/html;charset=utf-8", html.encode()
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    status, data = ANSWERS[service](dict(pairs), datetime.fromtimestamp(quarter, UTC))
+    return status, b"application/json;charset=utf-8", json.dumps(data).encode()
 
 
 async def upstream(scope, receive, send):
-    """Answer as the real services do: late, and at times not at all."""
-    if scope["type"] == "lifespan":
-        for phase in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{phase}.complete"})
+    """Answer as the real services do: late, and at times with an error."""
+    if scope["type"] != "http":
+        return  # a server offers its lifespan, but there is nothing to start
+    RECENT_CALLS.append(call := [time.monotonic(), None])
+    embedded.in_flight += 1
+    try:
+        failing = random.random() < UPSTREAM_FAILURES
+        question = scope["method"], scope["path"], scope["query_string"]
+        quarter = int(time.time()) // 900 * 900
+        status, kind, body = upstream_answer(failing, *question, quarter)
+        await asyncio.sleep(UPSTREAM_LATENCY)
+        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        headers += [(b"allow", b"GET")] * (status == 405)
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+    finally:
+        embedded.in_flight -= 1
+        call[1] = time.monotonic()
+
+
+def start_upstream():
+    """Serve the upstream for the services whose addresses are not set.
+
+    It has an event loop of its own: on the views' loop, a view that blocks would wait
+    for itself.
+    """
+    paths = {name: PATHS[name] for name in ANSWERS.keys() - CONFIGURED_SERVICES}
+    if embedded.server or not paths:
         return
-    failing = random.random() < UPSTREAM_FAILURES  # nosec B311
-    question = scope["method"], scope["path"], scope["query_string"]
-    messages = upstream_answer(failing, *question, int(time.time()) // 900 * 900)
-    await asyncio.sleep(UPSTREAM_LATENCY)
-    for message in messages:
-        await send(message)
+    for name in ("uvicorn.access", "uvicorn.error"):
+        logging.getLogger(name).addFilter(is_worth_logging)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    config = uvicorn.Config(upstream, log_config=None, lifespan="off")
+    embedded.server = uvicorn.Server(config)
+    run = functools.partial(embedded.server.run, sockets=[listener])
+    embedded.thread = threading.Thread(target=run, name="upstream", daemon=True)
+    embedded.thread.start()
+    base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    embedded.replaced = dict(settings.SERVICES)
+    settings.SERVICES |= {name: base + path for name, path in paths.items()}
 
 
-# ---------------------------------------------------------------------- The lanes
-
-# Django gives each asynchronous request a thread of its own at its first synchronous
-# call. Its signals and its end are such calls, so ten thousand that wait hold ten thousand
-# threads. This section lends threads instead, to who has synchronous work, for as long
-# as the request lasts. Of the other sections it needs Door alone.
+def is_worth_logging(record):
+    """Return whether a log record is not about the embedded upstream's daily work."""
+    return record.threadName != "upstream" or record.levelno > logging.INFO
 
 
-class LanesBusy(Exception):
-    """No thread for synchronous work became free in time.
-
-    It is a 500, unless the site's handler500 makes it a 503.
-    """
-
-    def __init__(self):
-        super().__init__("every lane is busy")
-
-
-class Worker(threading.Thread):
-    """A thread that runs one call after the other, and keeps its database connections."""
-
-    def __init__(self, number):
-        super().__init__(name=f"lane-{number}", daemon=True)
-        self.jobs = SimpleQueue()
-        self.connected = False  # whether it has a database connection to look after
-        self.start()
-
-    def run(self):
-        while job := self.jobs.get():
-            try:
-                job()
-            except Exception:  # a connection that cannot be closed: the worker lives
-                logging.getLogger("django").exception("%s: housekeeping", self.name)
-            del job  # or a finished request would live on until the next one comes
-
-    def call(self, future, function):
-        """Run a function for whoever awaits its future, unless nobody does any more."""
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            outcome, tell = function(), future.set_result
-        except BaseException as error:
-            outcome, tell = error, future.set_exception
-        self.connected = any(connections.all(initialized_only=True))
-        tell(outcome)
+def stop_upstream():
+    """Stop the upstream, if it runs."""
+    if embedded.server:
+        embedded.server.should_exit = True
+        # A daemon: a late response does not hold the process.
+        embedded.thread.join(1)
+        embedded.server = None
+        settings.SERVICES |= embedded.replaced
 
 
-def housekeeping():
-    """What Django does about connections and caches as a request begins and ends."""
-    reset_queries()
-    for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:  # left open: nobody will end it any more
-            connection.close()
-            del connections[connection.alias]
-    close_old_connections()
+# ------------------------------------------------------------------- The verdict
+
+#: What each experiment does, what is expected and why (told if it comes true), what to choose.
+TEXTS = f"""
+hello job: The smallest page.
+hello async should beat sync: `sync` goes to a thread and back, `async` needs no thread.
+hello choose: What the rest of the view needs: there is nothing to wait for.
+rivers job: {len(SITES)} gauges of the Yellowstone River, one call for each.
+rivers threaded should beat sync: `threaded` waits for a few calls at a time.
+rivers async should beat sync: `async` waits for all calls at once, `sync` for each in turn.
+rivers sync_to_async should not beat sync: `sync_to_async` has one thread, so it waits in turn.
+rivers shared should beat async if many users: `shared` asks once for all who wait together.
+rivers choose: One batched call, else `async`; threads for a synchronous library; `sync` for few.
+home job: A bookshop's front page from two services.
+home async should beat sync: `async` waits for both services at once.
+home sequential should not beat sync if one user: It is `gather` that saves time, not `await`.
+home choose: `async` with `gather` where no call needs another's answer, else `sync`.
+rates job: A year of exchange rates from one big answer.
+rates async should not beat sync if one user: One call leaves nothing to wait for at once.
+rates choose: `sync` for few visitors; `async` for many, as it holds no thread.
+cars job: Cars with their stores and parts, from the database.
+cars sync should beat async: The asynchronous ORM switches to a thread for each of its calls.
+cars prefetched should beat sync: `prefetched` makes fewer queries.
+cars choose: Fewer queries, then `sync`; in an `async def`, all of it in one `sync_to_async`.
+cpu job: Pure computation, about 50 ms.
+cpu threaded should not beat sync if GIL: This Python has a GIL: one thread computes at a time.
+cpu threaded should beat sync if one user, no GIL: This Python has no GIL: threads compute at once.
+cpu choose: Never the event loop. Processes make it faster, or threads without a GIL.
+certificate job: A PDF from a template file, stamped with the time.
+certificate choose: What the rest of the view needs: a small file takes no time.
+files job: An uploaded file back.
+files choose: `async`, whatever the times: `sync` takes a file's size in memory under ASGI.
+upload job: A form that stores one file. It is not raced: it would fill disks.
+"""
+TOLD = dict(re.findall(r"^(\w+ (?:job|choose)): (.+)", TEXTS, re.M))
 
 
-class Lanes:
-    """A fixed number of workers, each lent to one request at a time.
-
-    A request waits for one so many seconds as there is patience.
-    """
-
-    def __init__(self, size, patience=10):
-        self.size, self.patience, self.lock = size, patience, threading.Lock()
-        self.workers, self.idle, self.waiting = [], [], {}
-
-    def lend(self, lane):
-        """A worker for this lane, or None and a place in the queue."""
-        if self.idle:
-            return self.idle.pop()
-        if len(self.workers) < self.size:
-            self.workers.append(Worker(len(self.workers) + 1))
-            return self.workers[-1]
-        self.waiting[lane] = None  # a dictionary is a queue that one can leave
-        return None
-
-    def take_back(self, worker):
-        """Lend the worker to who has waited longest, or put it by."""
-        with self.lock:
-            if self.waiting:
-                lane = next(iter(self.waiting))
-                del self.waiting[lane]
-                lane.board(worker)
-            else:
-                self.idle.append(worker)
-
-    def close(self):
-        """Let every worker end what it does, close its connections, and end."""
-        for worker in self.workers:
-            worker.jobs.put(connections.close_all)
-            worker.jobs.put(None)
-        ends = time.monotonic() + 1
-        for worker in self.workers:
-            worker.join(max(0, ends - time.monotonic()))
+def has_gil():
+    """Return whether this Python runs one thread at a time."""
+    return getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-class Lane(Executor):
-    """One request's synchronous work: one call at a time, on one borrowed worker.
-
-    It is the executor of the request's ThreadSensitiveContext. It has no thread until
-    the first call, so a request that only awaits keeps none.
-    """
-
-    def __init__(self, lanes):
-        self.lanes, self.worker, self.calls = lanes, None, []
-        self.last = self.timer = None
-        self.refused = False
-
-    def submit(self, function, /, *args, **kwargs):
-        """Run a function on the request's worker. Its future may hold LanesBusy."""
-        future = Future()
-        call = future, functools.partial(function, *args, **kwargs)
-        with self.lanes.lock:
-            if self.refused:
-                future.set_exception(LanesBusy())
-                return future
-            self.last = future
-            if self.worker:
-                self.worker.jobs.put(functools.partial(self.worker.call, *call))
-            else:
-                self.calls.append(call)
-                self.queue_up()
-        return future
-
-    def queue_up(self):
-        """Board an idle worker, or wait for one as long as there is patience."""
-        if self.timer:
-            return
-        if worker := self.lanes.lend(self):
-            self.board(worker)
-        else:
-            loop = asyncio.get_running_loop()
-            self.timer = loop.call_later(self.lanes.patience, self.leave)
-
-    def board(self, worker):
-        """Have the calls made on a worker that is this request's from now on."""
-        self.worker = worker
-        worker.jobs.put(housekeeping)
-        while self.calls:
-            worker.jobs.put(functools.partial(worker.call, *self.calls.pop(0)))
-
-    def leave(self):
-        """Wait no longer: every call, and every later one, is refused."""
-        with self.lanes.lock:
-            if self.worker is None:
-                self.refuse()
-
-    def refuse(self):
-        """Refuse every call that waits or comes later."""
-        self.refused = True
-        self.lanes.waiting.pop(self, None)
-        while self.calls:
-            future, _ = self.calls.pop()
-            if future.set_running_or_notify_cancel():
-                future.set_exception(LanesBusy())
-
-    def is_idle(self):
-        """Whether all calls were made: as it goes in order, whether the last one was."""
-        return self.last is None or (self.last.done() and not self.last.cancelled())
-
-    def release(self):
-        """The request is over: once its last call has ended, the worker is free."""
-        with self.lanes.lock:  # a call may just be coming from another thread
-            self.refuse()
-        if self.timer:
-            self.timer.cancel()
-        if not self.worker:
-            return
-        if self.is_idle() and not self.worker.connected:
-            self.lanes.take_back(self.worker)  # nothing to clean up: let it sleep
-        else:
-            self.worker.jobs.put(housekeeping)
-            self.worker.jobs.put(functools.partial(self.lanes.take_back, self.worker))
+def in_ms(seconds):
+    """Return seconds as people read them."""
+    return f"{1000 * seconds:,.{0 if seconds >= 0.1 else 1}f} ms"
 
 
-class Visit(asyncio.Timeout):
-    """A block whose awaiting is cancelled, and which ends, when the visitor leaves."""
-
-    def __init__(self, receive):
-        super().__init__(None)
-        self.receive = receive
-
-    async def __aenter__(self):
-        self.watching = asyncio.ensure_future(self.watch())
-        return await super().__aenter__()
-
-    async def __aexit__(self, *error):
-        self.watching.cancel()
-        try:
-            return await super().__aexit__(*error)
-        except TimeoutError:  # his time is up
-            return True
-
-    async def watch(self):
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-        self.reschedule(0)
+def list_names(results):
+    """Return the variants' names as in a sentence: `a`, `b` and `c`."""
+    return " and ".join(", ".join(f"`{x['variant']}`" for x in results).rsplit(", ", 1))
 
 
-#: Django's housekeeping, which here is done where a worker is lent and taken back.
-#: (reset_urlconf has nothing to do: a request's URLconf ends with its own context.)
-HOUSEKEEPING = [
-    (signals.request_started, reset_queries),
+def cost(result, users):
+    """Return seconds for each request: the median, or under load by throughput."""
+    if users > 1:
+        return 1 / result["requests_per_s"] if result.get("requests_per_s") else 0
+    return statistics.median(result["times"] or [0])
+
+
+def speedup(result, rival, users):
+    """Return how many times as fast as its rival a variant is, or None."""
+    costs = cost(rival, users) if rival else 0, cost(result, users)
+    return costs[0] / costs[1] if all(costs) else None
+
+
+def beats(one, other, users):
+    """Return whether a variant is faster than another, beyond the noise."""
+    noise = [0.05 * cost(one, users)]
+    for times in (one["times"], other["times"]):
+        if users == 1 and times[1:]:
+            low, _, high = statistics.quantiles(times, n=4, method="inclusive")
+            noise.append(high - low)
+    return cost(other, users) - cost(one, users) >= max(noise)
+
+
+def verdict(experiment, results, users=1, runs=5, stopped=False):
+    """Return which variants lead, no pitfalls among them, and what the figures say."""
+    ranked = [x for x in results if not x["failed"] and cost(x, users)]
+    ranked.sort(key=lambda result: cost(result, users))
+    fair = [x for x in ranked if f"{experiment}/{x['variant']}" not in PITFALLS]
+    complete = fair and all(x["times"] or x["failed"] for x in results)
+    unbeaten = [x for x in ranked if complete and not beats(fair[0], x, users)]
+    leaders = [x for x in unbeaten if x in fair]
+    short, figures = "There are too few runs without a failure", ""
+    if leaders:
+        short = f"{len(leaders)} variants" if leaders[2:] else list_names(leaders)
+        short += " tie" if leaders[1:] else " leads"
+        slower = [x for x in fair if x not in leaders] or fair[-1:]
+        rival = next((x for x in slower if x["variant"] == "sync"), slower[-1])
+        costs = cost(leaders[0], users), cost(rival, users)
+        if rival not in leaders:
+            gain = f"{costs[1] / costs[0]:.1f} times as fast"
+            short += f": {gain} as {list_names([rival])}"
+        shown = [f"{1 / x:,.1f} requests/s" if users > 1 else in_ms(x) for x in costs]
+        figures = f" ({' against '.join(dict.fromkeys(shown))})"
+    here = {"", ("no GIL", "GIL")[has_gil()], ("one user", "many users")[users > 1]}
+    found, told = {x["variant"]: x for x in ranked}, {True: [], False: []}
+    claim = rf"^{experiment} (\w+) should( not)? beat (\w+)(?: if ([^:]+))?: (.+)"
+    for one, no, other, conditions, reason in re.findall(claim, TEXTS, re.M):
+        if {one, other} <= {*found} and {*conditions.split(", ")} <= here:
+            holds = beats(found[one], found[other], users) == (not no)
+            told[holds] += [reason if holds else f"`{one}` should{no} beat `{other}`."]
+    wrong = " ".join(told[False])
+    held = sorted(((x.get("held_s") or 0, x["variant"]) for x in results), reverse=True)
+    # Others notice when the event loop is held for 40 ms.
+    waits = [f"{in_ms(time)} beside `{name}`" for time, name in held if time >= 0.04]
+    doubt = "The race was stopped." if stopped else "Fewer than five runs." * (runs < 5)
+    lines = {
+        "Result": f"{short}{figures}.",
+        "No slower, but a pitfall": list_names(x for x in unbeaten if x not in fair),
+        "Others' wait": waits and f"Other requests stood still for {'; '.join(waits)}.",
+        "Why": " ".join(told[True]),
+        "Unexpected": wrong and f"{wrong} Make more runs, on a quieter machine.",
+        "Failed": list_names(x for x in results if x["failed"]),
+        "No result but a first impression": doubt,
+        "Choose": leaders and not wrong and TOLD.get(f"{experiment} choose"),
+    }
+    return {
+        "leaders": [result["variant"] for result in leaders],
+        "lines": [{"title": key, "text": lines[key]} for key in lines if lines[key]],
+        "summary": "; others waited ".join([short, *waits[:1]]),
+    }
+
+
+@require_http_methods(["POST"])
+def verdict_view(request):
+    """Return the verdict on the figures of a race, and store nothing."""
+    with suppress(ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+        figures = json.loads(request.body, parse_constant=int)  # NaN is an error
+        names = {row["variant"] for row in figures["results"]}
+        known = names & EXPERIMENTS[figures["experiment"]].keys()
+        if len(known) == len(figures["results"]) > 0:
+            return JsonResponse(verdict(**figures))
+    return render_error(request, 400, "These are not the figures of a race.")
+
+
+# ---------------------------------------------------------------- The front page
+
+TEMPLATES["index.html"] = r"""{% extends "frame.html" %}
+{% block title %}Synchronous, threaded or asynchronous?{% endblock %}{% block style %}<style>
+button, input { min-width: 6rem; padding: .3rem .7rem; font: inherit }
+form { position: sticky; top: 0; display: flex; flex-wrap: wrap; gap: .3rem 1rem; z-index: 1;
+  align-items: center; padding: .6rem 0; background: var(--paper) }
+#progress { flex: 1 1 20rem; min-height: 1.5rem; overflow: hidden; white-space: nowrap }
+#summary th { width: 8rem; height: 4rem } [data-name] tr:first-child > * { border: 0 }
+section { margin-top: 3rem; scroll-margin-top: 7rem } section table { table-layout: fixed }
+section th + th, section th ~ td { width: 10rem; text-align: right }
+th small, td > small { display: block; min-height: 1.3rem; font-weight: normal }
+td > button { float: right; padding: 0 .4rem; font-size: .85rem }
+td > svg { display: block; height: 2rem; margin: .3rem 0; fill: var(--accent) }
+[data-calls="0"] svg { height: .6rem } .verdict:empty { display: none }
+.running { background: var(--panel) } .leads { --accent: var(--good) }
+.verdict { min-height: 14rem; border-left: .25rem solid var(--accent) }
+@media (max-width: 40rem) { section :is(th, td) { padding-inline: 0 }
+  section th + th, section th ~ td { width: 4.6rem } section th { overflow-wrap: anywhere }
+  #summary th { height: 7rem } td > small { min-height: 2.6rem; font-size: .7rem } }
+@media (scripting: none) { button, form { display: none } }
+</style>{% endblock %}{% block header %}<h1>Synchronous, threaded or asynchronous?</h1>
+<p>Each experiment does one job in several ways. Race them, read them, copy them as programs.</p>
+<p class="soft">The data: {{ source }}. A bar is a median, pale up to the slowest run; thin bars
+are the calls that one page made. Others waited while a page held the event loop.</p>
+<nav aria-label="Experiments"><ul>{% for name in experiments %}<li><a href="#{{ name }}">{{ name }}
+</a></li>{% endfor %}<li><a href="/status/">status</a></li></ul></nav>{% endblock %}
+{% block main %}<form id="race" novalidate>
+<label>Runs <input type="number" min="1" max="50" value="5" required autocomplete="off"></label>
+<button value="all">Race all</button><progress value="0" aria-label="Progress"></progress>
+<span id="progress"></span></form><table id="summary" aria-label="Summary" hidden></table>
+{% for name, job, is_raced, rows in sections %}<section id="{{ name }}"><h2>{{ name }}</h2>
+<p class="soft">{{ job|default:"" }}</p>
+{% if is_raced %}<button form="race" value="{{ name }}">Race {{ name }}</button>{% endif %}
+<table aria-label="{{ name }}"><thead><tr><th scope="col">Variant</th><th scope="col">Median</th>
+<th scope="col">Against sync</th><th scope="col">Others waited</th></tr></thead>
+{% for variant, line, source, pitfall, raced, calls, outside in rows %}<tbody
+data-name="{{ variant }}" data-calls="{{ calls }}" data-outside="{{ outside }}" {{ raced }}>
+<tr><th scope="row"><a href="/{{ name }}/{{ variant }}/">{{ variant }}</a>
+<small><span class="bad">{{ pitfall }}</span><b></b></small></th>
+<td>–</td><td>–</td><td>–</td></tr><tr><td colspan="4"><svg preserveAspectRatio="none" role="img"
+viewBox="0 0 1 {{ calls|yesno:"9,2" }}" aria-label="{{ calls }} upstream calls"></svg>
+<div class="bad"></div><button aria-label="copy program {{ name }} {{ variant }}">copy program
+</button><details><summary>{{ line }} <small>source</small></summary>
+<pre tabindex="0">{{ source }}</pre><a href="/source/{{ name }}/{{ variant }}/app.py">program
+{{ name }} {{ variant }}</a></details></td></tr></tbody>{% endfor %}</table>
+{% if is_raced %}<div class="panel verdict" role="status"></div>{% endif %}</section>
+{% endfor %}<script type="module">
+const find = (selector, place = document) => place.querySelector(selector);
+const all = (selector, place = document) => [...place.querySelectorAll(selector)];
+const [form, bar, told, summary] = all("form, progress, #progress, #summary");
+const asCode = text => text.replace(/`(.+?)`/g, "<code>$1</code>");
+const ms = time => `${(1000 * time.toFixed(time < 0.1 ? 4 : 3)).toLocaleString("en")} ms`;
+const middle = times => (times[(times.length - 1) >> 1] + times[times.length >> 1]) / 2 || 0;
+const ask = (url, more) => fetch(url, {cache: "no-store", headers: {Accept: "application/json"},
+  ...more}).then(async found => [found, await found.text()]).catch(() => [Response.error()]);
+const load = (url, more) => ask(url, more).then(([, text]) => JSON.parse(text)).catch(() => ({}));
+let race = null, newest = 0;  // what aborts the race; when the newest upstream call began
+async function run(runner) {  // make one request; an answer without a time is a failure
+  const {body, url, times} = runner, {signal} = race;
+  await new Promise(done => setTimeout(done, 40));  // drawing would slow a fast answer down
+  performance.clearResourceTimings();
+  const [response, text] = await ask(url, {signal}), {headers, status, statusText} = response;
+  if (signal.aborted) return;
+  // The network's share, without the browser's own way there and back.
+  const {requestStart, responseStart, responseEnd} = performance.getEntriesByName(url)[0] ?? {};
+  const type = headers.get("Content-Type") ?? "", streams = type.includes("ndjson");
+  const wrong = !response.ok || !responseEnd || streams && !/"error": ?null/.test(text)
+    || /"errors": ?{"/.test(text);
+  const said = /"errors?": ?(?:{"\w+": ?)?("(?:[^"\\]|\\.)*")/.exec(/json/.test(type) ? text : "");
+  const error = said ? JSON.parse(said[1]) : wrong ? statusText || "no answer" : runner.why;
+  runner.why = wrong && status ? `${status}, ${error}` : error;
+  if (/\b429\b/.test(runner.why)) race.abort("The service limits calls; set USGS_API_KEY");
+  const [, thread, held] = /desc="(.*?)", held;dur=(.+)/.exec(headers.get("Server-Timing")) ?? [];
+  Object.assign(runner, {thread, first: streams && (responseStart - requestStart) / 1000});
+  runner.held_s = Math.max(runner.held_s, held / 1000 || 0);
+  if (wrong) runner.failed++;
+  else times.push((responseEnd - requestStart) / 1000), times.sort((a, b) => a - b);
+  const recent = +body.dataset.calls && (await load("/status/")).upstream?.recent || [];
+  const calls = recent.filter(([begin, end]) => begin > newest && end);
+  newest = recent.at(-1)?.[0] ?? newest;
+  if (calls.length == body.dataset.calls)  // with another number, some are somebody else's
+    runner.calls = calls.map(call => call.map(time => time - calls[0][0]));
+}
+function draw(team, leaders = []) {
+  const sync = middle(team.find(({variant}) => variant == "sync")?.times ?? []);
+  const ends = team.flatMap(({times, calls}) => [0.001, middle(times), ...calls.flat()]);
+  for (const {body, variant, times, failed, held_s, first, why, thread, calls} of team) {
+    const median = middle(times), high = times.at(-1) ?? 0, gain = median && sync / median;
+    const tries = times.length + failed, leads = leaders.includes(variant);
+    [median && `${ms(median)}<small>${first ? `first byte ${ms(first)}` : `to ${ms(high)}`}`,
+      gain && `${gain.toFixed(gain < 1.1 ? 2 : 1)} ×<small>${times.length} runs`,
+      tries && `${ms(held_s)}<small>${thread ?? ""}`,
+    ].forEach((cell, i) => all("td", body)[i].innerHTML = cell || "–<small>");
+    find("b", body).textContent = leads ? `leads${leaders[1] ? ", in a tie" : ""}` : "";
+    body.classList.toggle("leads", leads);
+    find("div", body).textContent = failed ? `${failed} of ${tries} failed: ${why}` : why;
+    const rects = calls.map(([begin, end], i) => `<rect x="${begin}" width="${end - begin}"
+      y="${3 + 6 * i / Math.max(6, calls.length)}" height=".7"/>`);
+    find("svg", body).innerHTML = `<g transform="scale(${1 / Math.max(...ends) / 1.1} 1)">
+      <path d="M0 0H${high}V2H0" opacity=".4"/><path d="M0 0H${median}V2H0"/>${rects.join("")}`;
+  }
+}
+async function enter(section) {  // take all the room that the race will need
+  const {files = []} = section.id == "files" ? await load("/files/") : {files: [{name: ""}]};
+  const file = files.find(({name}) => name == "sample.bin") ?? files[0];
+  find(".verdict", section).innerHTML = file ? "The verdict follows the last run."
+    : 'No file to race on. <a href="/upload/async/">Upload one.</a>';
+  return all(file ? "[data-raced]" : "none", section).map(body => ({body, section,
+    variant: body.dataset.name, url: find("a", body).href + encodeURIComponent(file.name),
+    times: [], failed: 0, held_s: 0, calls: [], why: ""}));
+}
+form.onsubmit = async event => {
+  event.preventDefault();
+  if (race || !form.reportValidity()) return race?.abort("Stopped");
+  const {signal} = race = new AbortController(), {value} = event.submitter, runs = +form[0].value;
+  const sections = all(value == "all" ? "section:has(.verdict)" : `#${value}`);
+  for (const button of all("button[value]")) button.textContent = "Stop";
+  summary.hidden = value != "all";
+  summary.innerHTML = sections.map(({id}) => `<tr><th><a href="#${id}">${id}</a><td>–`).join("");
+  const teams = await Promise.all(sections.map(enter)), runners = teams.flat();
+  teams.forEach(team => draw(team));
+  const calls = runners.reduce((sum, {body}) => sum + (runs + 1) * body.dataset.outside, 0);
+  if (calls && !confirm(`Make ${calls} calls to outside services?`)) race.abort("Stopped");
+  const turns = Array(runs + 1).fill(runners).flat(), begun = performance.now();
+  Object.assign(bar, {value: 0, max: turns.length});
+  for (const [done, runner] of turns.entries()) {
+    if (signal.aborted) break;
+    const {body, section, variant} = runner, spent = (performance.now() - begun) / 1000;
+    const left = done ? `${Math.ceil(spent * (turns.length / done - 1))} s left` : "warming up";
+    told.textContent = `${section.id} ${variant}: ${done} of ${turns.length}, ${left}`;
+    body.classList.add("running");
+    await run(runner);
+    body.classList.remove("running");
+    if (done < runners.length) Object.assign(runner, {times: [], failed: 0, held_s: 0});  // warm
+    draw(teams.find(team => team.includes(runner)));
+    if (!signal.aborted) bar.value++;
+  }
+  for (const team of teams.filter(team => team[0])) {
+    const {section: {id}} = team[0], stopped = signal.aborted;
+    const body = JSON.stringify({experiment: id, results: team, runs, stopped});
+    const {leaders, lines = [], summary: short = "No verdict: the server did not answer."} =
+      await load("/verdict/", {method: "POST", body});
+    find(`#${id} .verdict`).innerHTML = lines.map(({title, text}) =>
+      `<p><strong>${title}:</strong> ${asCode(text)}</p>`).join("") || short;
+    find(`tr:has([href="#${id}"]) td`, summary).innerHTML = asCode(short);
+    draw(team, leaders);
+  }
+  told.textContent = `${signal.reason ?? "Done"}: ${bar.value} of ${bar.max}`;
+  for (const button of all("button[value]")) button.textContent = `Race ${button.value}`;
+  race = null;
+  if (value != "all") find(".verdict", sections[0]).scrollIntoView({block: "nearest"});
+};
+for (const button of all("td > button")) button.onclick = async () => {
+  const {href} = find("details a", button.parentElement), response = await fetch(href);
+  if (!response.ok || !navigator.clipboard) return location.assign(href);  // a download
+  await navigator.clipboard.writeText(await response.text());
+  button.textContent = "copied";
+};
+document.onkeydown = event => { if (event.key == "Escape") race?.abort("Stopped"); };
+</script>{% endblock %}
+"""
+INLINE = re.findall(r"(?s)<(style|script).*?>(.*?)</\1>", TEMPLATES["index.html"])
+INDEX_POLICY = content_policy(STYLE, INLINE[0][1], script=INLINE[1][1])
+
+
+@functools.cache  # reading the sources takes a while
+def front_row(experiment, variant, view):
+    """Return what the front page shows of a variant."""
+    name, line = f"{experiment}/{variant}", escape(first_line(view))
+    line = mark_safe(re.sub("`(.+?)`", r"<code>\1</code>", line))
+    marks = "pitfall" * (name in PITFALLS), "data-raced" * (name not in UNRACED)
+    calls = [*CALLS.get(experiment, ())][: 1 if variant == "batched" else None]
+    outside = sum(service in CONFIGURED_SERVICES for service in calls)
+    return variant, line, view_source(view), *marks, len(calls), outside
+
+
+async def index(request):
+    """Return the experiments, and the race."""
+    experiments, sections = {}, []
+    for name, views in EXPERIMENTS.items():
+        lines = {variant: first_line(view) for variant, view in views.items()}
+        pitfalls = [variant for variant in views if f"{name}/{variant}" in PITFALLS]
+        experiments[name] = {"variants": lines, "pitfalls": pitfalls}
+        rows = [front_row(name, *item) for item in views.items()]
+        sections.append((name, TOLD.get(f"{name} job"), name not in UNRACED, rows))
+    if prefers_json(request):
+        return JsonResponse({"experiments": experiments})
+    names = {"experiments": experiments, "sections": sections, "source": data_source()}
+    headers = {"Content-Security-Policy": INDEX_POLICY}
+    return HttpResponse(render_to_string("index.html", names), headers=headers)
+
+
+# ------------------------------------------------------------- Source and status
+
+
+def view_source(view):
+    """Return a view's source, or a sentence if it has none, as a `functools.partial`."""
+    with suppress(OSError, TypeError):
+        return inspect.getsource(view)
+    return "Could not load the source."
+
+
+def first_line(view):
+    """Return the first line of a view's docstring, or an empty text."""
+    return (inspect.getdoc(view) or "").partition("\n")[0]
+
+
+def data_source(service="usgs"):
+    """Return where the data of a service come from."""
+    if service in CONFIGURED_SERVICES:
+        return f"services at {address_of(service)}"
+    return f"simulated services, {UPSTREAM_LATENCY:g} s each; set USGS_URL for the real one"
+
+
+def show_source(request, experiment, variant, kind):
+    """Return a variant's view as plain text, or its complete program as an attachment."""
+    if not (view := EXPERIMENTS.get(experiment, {}).get(variant)):
+        return render_error(request, 404, "Unknown variant.")
+    if kind == "view":
+        return HttpResponse(view_source(view), "text/plain; charset=utf-8")
+    headers = {
+        "Content-Disposition": f'attachment; filename="{experiment}_{variant}.py"'
+    }
+    program = export([f"{experiment}/{variant}"])
+    return HttpResponse(program, "text/x-python; charset=utf-8", headers=headers)
+
+
+def process_status():
+    """Return the process's threads and resident bytes, as the kernel counts them."""
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return {"threads": threading.active_count(), "rss_bytes": None}
+    counts = dict(re.findall(r"(?m)^(\w+):\s+(\d+)", text))
+    return {"threads": int(counts["Threads"]), "rss_bytes": 1024 * int(counts["VmRSS"])}
+
+
+async def status(request):
+    """Return how the server is doing, always as JSON."""
+    recent = None if CONFIGURED_SERVICES & ANSWERS.keys() else list(RECENT_CALLS.copy())
+    clients = f"httpx {httpx.__version__}", f"aiohttp {aiohttp.__version__}"
+    data = process_status() | {
+        "requests_in_flight": application.in_flight,
+        "lanes": application.lanes.status(),
+        "upstream": {
+            "address": address_of("usgs"),
+            "in_flight": embedded.in_flight,
+            "recent": recent,
+        },
+        "event_loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
+        "http_parser": application.http_parser,
+        "http_clients": dict(zip(("sync", "async"), clients, strict=True)),
+        "python": sys.version.split()[0],
+        "gil": has_gil(),
+        "django": django.__version__,
+        "uvicorn": uvicorn.__version__,
+        "database": connections["default"].display_name,
+    }
+    return JsonResponse(data)
+
+
+@require_safe
+async def redirect_to_files(request, variant):
+    """Redirect the links between variants, which name no file, to the list of files."""
+    return HttpResponse(status=302, headers={"Location": "/files/"})
+
+
+source = "source/<experiment>/<variant>/"
+urlpatterns = [
+    path("", require_safe(index)),
+    path("verdict/", verdict_view),
+    path("status/", require_safe(status)),
+    path(source, require_safe(show_source), {"kind": "view"}),
+    path(f"{source}app.py", require_safe(show_source), {"kind": "program"}),
+    path("files/<slug:variant>/", redirect_to_files),
+    *urlpatterns[1:],
+]
+for pattern in urlpatterns:
+    if not inspect.iscoroutinefunction(pattern.callback):
+        pattern.callback = note_thread(pattern.callback)
+#: Experiment: its variants, which of them are pitfalls, and a note, for its pages.
+ABOUT = {}
+for name, variants in EXPERIMENTS.items():
+    siblings = tuple((variant, f"{name}/{variant}" in PITFALLS) for variant in variants)
+    notes = [f"Data: {data_source(service)}." for service in CALLS.get(name, ())]
+    ABOUT[name] = siblings, " ".join(dict.fromkeys(notes))
+
+# ------------------------------------------------------------------------- Export
+
+#: Pattern: what replaces it in a program.
+CHANGES = {
+    r"DATA_DIR = .*": "DATA_DIR = Path(__file__).resolve().parent",
+    r'ROOT_URLCONF="app",': "ROOT_URLCONF=__name__,",
+    r"\nif base := os.environ.*(\n    .*)+": "",
+    r'"app(\.\w+)"': r'f"{__name__}\1"',
+    r"make_cars\(1500\)": "make_cars(50)",
+    r"\n    with suppress\(OSError\):  # SQLite.*\n.*": "",
+    r'"Location": "/files/"': '"Location": "."',
+    r'"url": file_url\(name\)': '"url": None',
+    r' <a href="/files/">.*</a>': "",
+}
+#: Part of a statement: what it needs without naming it.
+NEEDS = {
+    "urlpatterns": ["settings.ROOT_URLCONF", "settings.LOGGING_CONFIG"],
+    "models.Model)": ["django.setup", "settings.INSTALLED_APPS", "settings.DATABASES"],
+    "form_view": ["settings.ALLOWED_HOSTS", "settings.CSRF_FAILURE_VIEW"],
+    "request.FILES": ["settings.FILE_UPLOAD_HANDLERS"],
+    "render_to_string": ["settings.TEMPLATES"],
+    "BadRequest": ["handler400"],
+    "Http404": ["handler404"],
+}
+
+
+@functools.cache
+def symbols(text):
+    """Return the names that a statement, or a setting, binds; and those that it needs."""
+    code = f"settings.configure(\n{text}\n)" if text[0] == " " else text
+    tables = [symtable.symtable(code, "app", "exec")]
+    for table in tables:
+        tables += table.get_children()
+    bound = [s.get_name() for s in tables[0].get_symbols() if s.is_assigned()]
+    needed = {s.get_name() for t in tables for s in t.get_symbols() if s.is_global()}
+    needed.update(re.findall(r"settings\.[A-Z_]+|[\w-]+\.html|(?<=__}\.)\w+", text))
+    return bound, needed.union(*(more for key, more in NEEDS.items() if key in text))
+
+
+@functools.cache
+def definitions(source):
+    """Return {name: {(line, text)}} of a source's statements, settings and templates."""
+    lines, found = ["", *source.splitlines()], defaultdict(set)
+    for node in (x for x in ast.parse(source).body if not hasattr(x, "names")):
+        call = ast.unparse(node).partition("(")[0]
+        for part in node.value.keywords if call == "settings.configure" else [node]:
+            first = min(x.lineno for x in [part, *getattr(part, "decorator_list", [])])
+            while lines[first - 1].lstrip().startswith("#"):
+                first -= 1
+            text = "\n".join(lines[first : part.end_lineno + 1])
+            names = re.findall(r'^TEMPLATES\[\s*"(.+?)"', text) or symbols(text)[0]
+            if part is not node:
+                names = [f"settings.{part.arg}"]
+            elif not names or "@receiver" in text:  # it registers something
+                names = [*names, call, "effects"]
+            for name in names:
+                found[name].add((first, text))
+    return found
+
+
+def collect(names, defined):
+    """Return the (line, text) of all that these names need, directly or not."""
+    names, found = list(names), set()
+    while names:
+        new = defined.get(names.pop(), set()) - found
+        found |= new
+        names += [name for _, text in new for name in symbols(text)[1]]
+    return found
+
+
+def arrange(found):
+    """Return statements in order, with the blank lines that a formatter asks for."""
+    body, last, end = "", "", 0
+    keywords = [text for _, text in sorted(found) if text[0] == " "]
+    call = "\n".join(["settings.configure(", *keywords, ")"])
+    for line, statement in sorted(found):
+        text = call if statement in keywords else statement
+        if text != last:
+            is_block = re.search("(?m)^(@|async def |def |class )", f"{last}\n{text}")
+            body += "\n" * (3 if is_block else 1 if line == end + 1 else 2) + text
+        last, end = text, line + statement.count("\n")
+    return body
+
+
+def import_lines(source, text):
+    """Return the imports that a text needs, in order, and the packages among them."""
+    groups, packages = {True: [], False: []}, {"uvicorn"}
+    needed = {*symbols(text)[1], *re.findall(r"\b\w+\.\w+", text)}
+    for node in (x for x in ast.parse(source).body if hasattr(x, "names")):
+        node.names = [x for x in node.names if x.name in needed]
+        if node.names:
+            root = (getattr(node, "module", "") or node.names[0].name).partition(".")[0]
+            line = ast.unparse(node)
+            if len(line) > 88:
+                line = line.replace(", ", ",\n    ") + ",\n)"
+                line = line.replace("import ", "import (\n    ")
+            groups[root in sys.stdlib_module_names].append(line)
+            packages.add(root)
+    return "\n\n".join("\n".join(group) for group in groups.values() if group), packages
+
+
+def export(names):
+    """Return the program that has these views. Raise LookupError for an unknown name."""
+    views = {f"{e}/{v}": EXPERIMENTS[e][v] for e in EXPERIMENTS for v in EXPERIMENTS[e]}
+    if unknown := {*names} - {*views, *EXPERIMENTS}:
+        raise LookupError(f"Unknown {min(unknown)!r}; choose from {', '.join(views)}.")
+    chosen = [x for x in views if {x, x.partition("/")[0]} & {*names}]
+    alone, urls = len(chosen) == 1 and chosen == [*names], ""
+    source, _, rest = Path(__file__).read_text("utf-8").partition("\nEXPERIMENTS = ")
+    table = ast.parse(rest.partition("\n}\n")[0] + "}").body[0].value
+    texts = [ast.unparse(text) for variants in table.values for text in variants.values]
+    for name, text in zip(views, texts, strict=True):
+        route = ("" if alone else f"{name}/") + "<name>" * name.startswith("files/")
+        view = text if hasattr(views[name], "__wrapped__") else f"require_safe({text})"
+        url = f'path("{route}", {view})' if name in chosen else ""
+        urls += url if alone or not url else f"\n    {url},"
+    urls = f"urlpatterns = [{urls}]" if alone else f"urlpatterns = [{urls}\n]"
+
+    for old, new in CHANGES.items():
+        source = re.sub(old, new, source)
+    defined = definitions(source)
+    found = collect(symbols(urls)[1], defined)
+    nameable = {x: defined[x] for x in defined if not x.startswith("settings.")}
+    for effect in defined["effects"]:
+        if collect(symbols(effect[1])[1], nameable) & found:
+            found |= collect(symbols(effect[1])[1], defined) | {effect}
+
+    body = f"{arrange(found)}\n\n\n{urls}\napplication = get_asgi_application()\n"
+    body += '\nif __name__ == "__main__":\n    uvicorn.run(application)\n'
+    for service in REAL_SERVICES:
+        if not re.search(rf'"{service}"(?!: "|\])', body):
+            body = re.sub(rf'(\n    #.*)?\n    "{service}": "http.*', "", body)
+    imports, packages = import_lines(source, body)
+    pins = re.findall(r'(?m)^#   ("(\w+).*"),$', source)
+    pins = ", ".join(pin for pin, package in pins if package in packages)
+    head = f'# /// script\n# requires-python = ">=3.11"\n# dependencies = [{pins}]\n# ///\n'
+    about = inspect.getdoc(views[chosen[0]]) if alone else f"Serve {', '.join(chosen)}."
+    about = about or chosen[0]
+    end = "\n" * ("\n" in about)
+    return f'{head}"""{about}{end}"""\n\n{imports}{body}'
+
+
+def export_command(arguments):
+    """Print a program. Return the exit status."""
+    try:
+        print(export(arguments or [""]), end="")
+        return 0
+    except LookupError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+# ---------------------------------------------------------------------------- Lanes
+
+# Django takes a thread for each asynchronous request, because of its signals and closing:
+# ten thousand waiting requests need ten thousand threads. Here a request has a lane, which
+# takes a thread at the first synchronous call and keeps it until the request ends.
+# For another site, copy this section and write `application = LanesHandler()`.
+
+BUSY = errno.EAGAIN, "All lanes are busy."
+#: Receivers of Django's that would take a thread for each request. `clean_up` and `close`
+#: do their work, or there is nothing to do: a request's URLconf ends with its context.
+RECEIVERS = [
+    (signals.request_started, django.db.reset_queries),
     (signals.request_started, close_old_connections),
     (signals.request_finished, close_old_connections),
     (signals.request_finished, close_caches),
@@ -3232,790 +2558,829 @@ HOUSEKEEPING = [
 ]
 
 
-class LanesHandler(ASGIHandler):
-    """Django's ASGI handler, on lanes: any site's `application = LanesHandler()`.
+class Lanes:
+    """Hold the threads that lanes run on: `size` that are kept, and extra ones."""
 
-    Django's own gives each request a thread for its signals and its end, even if it
-    only awaits. This one gives it a lane, which has no thread until it needs one.
+    def __init__(self, size, patience):
+        self.size, self.patience = size, patience
+        self.pool = ThreadPoolExecutor(size, "lane")
+        self.waiting, self.busy, self.extra = set(), set(), set()
 
-    A request keeps its lane from its first synchronous call to its end. Middleware that
-    is synchronous, as most of Django's is, makes that call at once. A task that outlives
-    its request has no lane, so begin it in a context of its own: `context=Context()`.
+    def status(self):
+        """Return how many threads are kept and in use, and how many requests wait."""
+        sets = {"busy": self.busy, "waiting": self.waiting, "extra": self.extra}
+        return {"size": self.size} | {name: len(lanes) for name, lanes in sets.items()}
+
+
+class Lane(Executor):
+    """Make the synchronous calls of one request on one thread, one after another.
+
+    With a fixed number of threads, a few slow requests would keep all others waiting. So
+    a lane that has waited a second gets an extra thread, up to four times `size` of these
+    at once. Past that it waits, `patience` seconds in all.
     """
 
-    #: What of a whole body is sent at once, in bytes: Django's 64 KB make sixteen of a MB.
-    chunk_size = 2**20
+    def __init__(self, lanes):
+        self.lanes, self.calls = lanes, SimpleQueue()
+        self.claim = threading.Lock()  # who acquires it runs the lane, or ends it
+        self.since = self.timer = None
+        self.ended = False
+
+    def submit(self, function, /, *args, **kwargs):
+        """Queue a call and return its future. The first call asks for a thread."""
+        future = Future()
+        if self.ended:
+            future.set_exception(BlockingIOError(*BUSY))
+            return future
+        self.calls.put((future, functools.partial(function, *args, **kwargs)))
+        if self.since is None:
+            self.since = time.monotonic()
+            self.lanes.waiting.add(self)
+            self.lanes.pool.submit(self.run, self.lanes.busy)
+            self.timer = asyncio.get_running_loop().call_later(1, self.ask_again)
+        return future
+
+    def ask_again(self):
+        """Ask for an extra thread. After `patience` seconds, give up."""
+        lanes = self.lanes
+        if self not in lanes.waiting:
+            return
+        if time.monotonic() - self.since >= lanes.patience:
+            self.end()
+            return
+        self.timer = asyncio.get_running_loop().call_later(0.1, self.ask_again)
+        if len(lanes.extra) < 4 * lanes.size:
+            lanes.extra.add(self)
+            run = functools.partial(self.run, lanes.extra)
+            try:
+                threading.Thread(target=run, name="lane-extra", daemon=True).start()
+            except RuntimeError:  # the machine has no more threads
+                lanes.extra.discard(self)
+
+    def run(self, threads):
+        """Make the calls on this thread until the request ends."""
+        if self.claim.acquire(blocking=False):
+            threads.add(self)
+            self.lanes.waiting.discard(self)
+            clean_up()
+            for future, call in iter(self.calls.get, None):
+                if future.set_running_or_notify_cancel():
+                    try:
+                        future.set_result(call())
+                    except BaseException as error:
+                        future.set_exception(error)
+            clean_up()
+        threads.discard(self)
+
+    def end(self):
+        """Take no more calls. Fail those that still wait for a thread."""
+        self.ended = True
+        self.calls.put(None)
+        if self.timer:
+            self.timer.cancel()
+        if self.claim.acquire(blocking=False):
+            self.lanes.waiting.discard(self)
+            for future, _ in iter(self.calls.get, None):
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(BlockingIOError(*BUSY))
+
+
+def clean_up():
+    """Do for this thread what Django does as a request begins and ends."""
+    try:
+        django.db.reset_queries()
+        for connection in connections.all(initialized_only=True):
+            if connection.in_atomic_block:  # left open, and nothing else would end it
+                connection.close()
+                del connections[connection.alias]
+        close_old_connections()
+    except Exception:  # raised, it would end the lane and leave the request waiting
+        logging.getLogger("django.request").exception("A lane was not cleaned up.")
+
+
+class LanesHandler(ASGIHandler):
+    """Handle requests as Django does, with a lane instead of a thread for each."""
+
+    chunk_size = 2**20  # of a body that is sent, where Django has 64 KB
 
     def __init__(self, size=40, patience=10):
         django.setup(set_prefix=False)
         super().__init__()
-        self.lanes, self.door, self.in_flight = Lanes(size, patience), None, 0
-        self.ready, self.starting = False, asyncio.Lock()
+        self.lanes, self.loop, self.semaphore = Lanes(size, patience), None, None
+
+    def start(self, loop):
+        """Take Django's receivers off the signals, and make what belongs to a loop."""
+        self.loop, self.semaphore = loop, asyncio.Semaphore(4)
+        for sender, function in RECEIVERS:
+            sender.disconnect(function)
+
+    def stop(self):
+        """Give Django its receivers back, and let the idle threads end."""
+        for sender, function in RECEIVERS:
+            sender.connect(function)
+        self.lanes.pool.shutdown(wait=False)
+        self.lanes, self.loop = Lanes(self.lanes.size, self.lanes.patience), None
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] == "lifespan":
-            return await self.lifespan(receive, send)
+        """Handle one request on a lane."""
         if scope["type"] != "http":
-            raise ValueError(f"This is no HTTP request, but {scope['type']}.")
-        if not self.ready:
-            await self.startup()
+            return await super().__call__(scope, receive, send)  # which raises
         loop = asyncio.get_running_loop()
-        if self.door is None or self.door.loop is not loop:
-            self.door = Door(loop)
-        self.in_flight += 1
-        lane = scope["lane"] = Lane(self.lanes)
+        if loop is not self.loop:
+            self.start(loop)
+        # At most four requests begin in an iteration of the event loop. uvloop accepts
+        # one connection in each, and the next one would wait for all that begins in it.
+        await self.semaphore.acquire()
+        loop.call_soon(self.semaphore.release)
+        lane = Lane(self.lanes)
         try:
-            await self.door.enter()
-            async with ThreadSensitiveContext(executor=lane):
+            async with ThreadSensitiveContext(executor=lane):  # for sync_to_async
                 await self.handle(scope, receive, send)
         finally:
-            lane.release()
-            self.in_flight -= 1
-
-    async def lifespan(self, receive, send):
-        """Start and stop with the server."""
-        await receive()
-        await self.startup()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self.shutdown()
-        await send({"type": "lifespan.shutdown.complete"})
-
-    async def startup(self):
-        """Make ready, once, where a server has no lifespan at the first request."""
-        async with self.starting:
-            if not self.ready:
-                await self.open()
-                self.ready = True
-
-    async def shutdown(self):
-        """Leave everything as it was."""
-        self.ready = False
-        await self.close()
-
-    async def open(self):
-        """Take Django's housekeeping off the requests' way."""
-        self.lanes = Lanes(self.lanes.size, self.lanes.patience)
-        for signal, receiver in HOUSEKEEPING:
-            signal.disconnect(receiver)
-
-    async def close(self):
-        """Close the lanes, and give Django its housekeeping back."""
-        await asyncio.to_thread(self.lanes.close)
-        for signal, receiver in HOUSEKEEPING:
-            signal.connect(receiver)
+            lane.end()
 
     async def handle(self, scope, receive, send):
-        """One request, from its body to its end."""
+        """Do what Django's `handle` does, but take a thread only if one is needed."""
         try:
-            body = await self.read_body(scope, receive)
-        except RequestAborted:
+            body = await self.receive_body(scope, receive)
+        except django.core.exceptions.RequestAborted:
             return
         with closing(body):
             set_script_prefix(get_script_prefix(scope))
             await signals.request_started.asend(sender=type(self), scope=scope)
-            request, refusal = self.create_request(scope, body)
-            if request is None:
-                await self.send_response(refusal, send)
-                await self.close_response(refusal, plain=False)
+            request, response = self.create_request(scope, body)
+            if request:
+                response = await self.respond(request, receive, send)
             else:
-                await self.answer(request, receive, send)
+                await self.send_response(response, send)
+            await self.close(request, response)
 
-    async def read_body(self, scope, receive):
-        """The body in a file, as Django reads it. Raises RequestAborted."""
-        return await super().read_body(receive)
+    async def receive_body(self, scope, receive):
+        """Return the body as a file."""
+        return await self.read_body(receive)
 
-    async def answer(self, request, receive, send):
-        """Make the response, send it and close it.
+    async def respond(self, request, receive, send):
+        """Send the view's response and return it. Stop when the client leaves."""
 
-        If closing takes a thread, the answer's last message waits for it: else a
-        visitor on a kept connection would ask faster than his requests are closed.
-        It does not wait for a call that the view has given up.
-        """
-        response, last, lane = None, [], request.scope["lane"]
-        plain = self.closes_plainly(request, response)
-
-        async def send_but_last(message):
-            body = message["type"] == "http.response.body"
-            if body and not message.get("more_body") and lane.is_idle():
-                last.append(message | {"body": b""})
-                message = message | {"more_body": True}
+        async def send_and_pause(message):
+            # uvicorn accepts data for a client that has left: without a pause, a stream
+            # that awaits nothing else would never be cancelled.
             await send(message)
+            await asyncio.sleep(0)
 
-        async with Visit(receive):
-            response = await self.run_get_response(request)
-            plain = self.closes_plainly(request, response)
-            sender = send if plain else send_but_last
-            sender = yielding(sender) if response.streaming else sender
-            await self.send_response(response, sender)
+        response, timeout = None, asyncio.timeout(None)
+        watcher = asyncio.ensure_future(expire_on_disconnect(timeout, receive))
         try:
-            await self.close_response(response, plain)
+            async with timeout:
+                response = await self.run_get_response(request)
+                sender = send_and_pause if response.streaming else send
+                await self.send_response(response, sender)
+        except TimeoutError:
+            if not timeout.expired():
+                raise
         finally:
-            for message in last:
-                await send(message)
+            watcher.cancel()
+        return response
 
-    def closes_plainly(self, request, response):
-        """Whether to close the response needs no thread: there is nothing to do."""
-        return not signals.request_finished.receivers and (
-            response is None
-            or response._resource_closers == [request.close]
-            and not hasattr(request, "_files")
-            and not caches.all(initialized_only=True)
-        )
-
-    async def close_response(self, response, plain):
-        """Close what the response holds, on the lane, or elsewhere if none is free."""
-        if plain:
-            if response is not None:
-                response.close()
-            return
-
-        def close():
-            if response is None:
-                signals.request_finished.send(sender=type(self))
-            else:
-                response.close()
-            close_caches()
-
-        def close_elsewhere():
+    async def close(self, request, response):
+        """Close a response, on the event loop if that calls nothing that may wait."""
+        closers = response._resource_closers if response else []
+        if (
+            signals.request_finished.receivers  # which may be connected at any time
+            or caches.all(initialized_only=True)
+            or hasattr(request, "_files")
+            or any(closer != request.close for closer in closers)
+        ):
+            close = functools.partial(close_response, response, type(self))
             try:
-                close()
-            finally:
-                connections.close_all()  # a pool's thread keeps none
-
-        try:
-            await sync_to_async(close)()
-        except LanesBusy:
-            await sync_to_async(close_elsewhere, thread_sensitive=False)()
+                await sync_to_async(close)()
+            except BlockingIOError:  # what the response holds must not stay open
+                await sync_to_async(close, thread_sensitive=False)()
+        elif response:
+            response.close()
 
 
-def yielding(send):
-    """Let the event loop turn after each chunk.
-
-    uvicorn takes what is sent to a visitor who has left, at once and for ever: a stream
-    that awaits nothing else would never notice, and nobody else would be served.
-    """
-
-    async def send_and_yield(message):
-        await send(message)
-        await asyncio.sleep(0)
-
-    return send_and_yield
+def close_response(response, sender):
+    """Close a response and the caches, where calls may wait."""
+    try:
+        if response:
+            response.close()
+        else:
+            signals.request_finished.send(sender=sender)
+    finally:
+        close_caches()
+        close_old_connections()
 
 
-# ---------------------------------------------------------------- The application
+async def expire_on_disconnect(timeout, receive):
+    """Let a timeout expire as soon as the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    timeout.reschedule(0)
+
+
+# ------------------------------------------------------------- The ASGI application
+
+SPOOL_BYTES = 2**20  # a larger body arrives in a file
+DISCARD_BYTES, DISCARD_SECONDS = 64 * 2**20, 10  # at most, of a body that is refused
+lab_ready, lab_lock = threading.Event(), threading.Lock()
 
 
 class StartError(Exception):
-    """What keeps the lab from starting, in one line."""
+    """Say in one line why the laboratory cannot start."""
 
 
-class Refusal(Exception):
-    """A request that is turned away at the door: a status and a sentence."""
+def start_lab():
+    """Start what the pages need, unless it runs already. Raise StartError."""
+    with lab_lock:
+        if lab_ready.is_set():
+            return
+        try:
+            make_folders()
+            with closing(connections["default"]) as connection:
+                connection.ensure_connection()  # makes the tables
+            start_upstream()
+        except OSError as error:
+            text = f"DATA_DIR={DATA_DIR} cannot be used: {error.strerror}."
+            raise StartError(text) from None
+        except DatabaseError as error:
+            line = str(error).partition("\n")[0]
+            raise StartError(f"The database cannot be used: {line}") from None
+        # A codec whose first import fails, as when file descriptors are short, cannot be
+        # imported later. Django's log of errors needs this one.
+        "".encode("unicode_escape")
+        frame("404", "Not Found")  # nor could a template be loaded then
+        logging.getLogger("django.request").addFilter(log_briefly)
+        lab_ready.set()
 
-    def __init__(self, status, sentence):
-        super().__init__(sentence)
-        self.status = status
+
+def make_folders():
+    """Make the folders and a file to race; delete uploads that broke off a day ago."""
+    settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
+    for file in settings.FILE_UPLOAD_TEMP_DIR.iterdir():
+        with suppress(OSError):  # other servers may share the folder, and sweep it too
+            if time.time() - file.stat().st_mtime > 86_400:
+                file.unlink()
+    with suppress(FileExistsError):
+        UPLOADS.mkdir()
+        with open(UPLOADS / "sample.bin", "wb") as file:
+            file.truncate(16 * 2**20)
 
 
-def briefly(record):
-    """A filter of log records: that all lanes are busy takes no traceback to tell."""
-    if record.exc_info and isinstance(record.exc_info[1], LanesBusy):
+def log_briefly(record):
+    """Keep a log record of a shortage to one line. This is a filter of logging."""
+    if record.exc_info and getattr(record.exc_info[1], "errno", None) in SHORTAGES:
         record.exc_info = None
     return True
 
 
-def not_of_upstream(record):
-    """A filter of log records: the embedded upstream tells of its troubles alone."""
-    return record.threadName != "upstream" or record.levelno > logging.INFO
+class FormRequest(ASGIRequest):
+    """Free the disk as soon as a form is parsed, or cannot be parsed."""
 
-
-class Lab:
-    """What runs beside the views: folders, tables, the embedded upstream, a count."""
-
-    def __init__(self):
-        self.lock, self.started = threading.Lock(), False
-        self.upstream_url, self.upstream_in_flight = None, 0
-
-    def start(self):
-        """Make ready what every page needs. Called again, it does nothing."""
-        with self.lock:
-            if not self.started:
-                # The site's own, under `stock` as well: nothing of Django's changes.
-                connection_created.connect(count_queries)
-                make_folders()
-                self.start_database()
-                put_template()
-                if not UPSTREAM_URL:
-                    self.start_upstream()
-                self.started = True
-
-    def start_database(self):
-        """Make the tables. Raises StartError."""
+    def _load_post_and_files(self):
         try:
-            make_tables()
-        except DatabaseError as error:
-            what = str(error).partition("\n")[0]
-            raise StartError(f"The database cannot be used: {what}") from None
-
-    def start_upstream(self):
-        """Serve the upstream on a thread and an event loop of its own.
-
-        On the views' loop, a view that blocks would wait for itself.
-        """
-        listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-        config = uvicorn.Config(upstream, log_config=None)
-        for name in ("uvicorn.access", "uvicorn.error"):
-            logging.getLogger(name).addFilter(not_of_upstream)
-        self.server = uvicorn.Server(config)
-        serve = functools.partial(self.server.run, sockets=[listener])
-        self.thread = threading.Thread(target=serve, name="upstream", daemon=True)
-        self.thread.start()
-        self.upstream_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-    def stop(self):
-        """Close the upstream and the idle lines to it."""
-        if self.upstream_url:
-            self.server.should_exit = True
-            self.thread.join(2)
-        for lines in Line.idle.values():
-            while lines:
-                lines.pop().client.close()
-        shutil.rmtree(INCOMING, ignore_errors=True)
-        self.started, self.upstream_url = False, None
+            super()._load_post_and_files()
+        except Exception:
+            for handler in self.upload_handlers:  # Django closes only complete files
+                with suppress(AttributeError, OSError):
+                    handler.file.close()
+            raise
+        if self.content_type == "multipart/form-data":
+            self._stream.close()
 
 
-def make_folders():
-    """Make DATA_DIR and sweep what a killed server left. Raises StartError."""
-    try:
-        for folder in (UPLOADS, INCOMING):
-            folder.mkdir(parents=True, exist_ok=True)
-        for folder in INCOMING.parent.iterdir():
-            if folder == INCOMING or not is_running(folder.name):
-                shutil.rmtree(folder, ignore_errors=True)  # others sweep too
-        INCOMING.mkdir(exist_ok=True)
-        settings.FILE_UPLOAD_TEMP_DIR = str(INCOMING)
-    except OSError as error:
-        raise StartError(
-            f"DATA_DIR={DATA_DIR} cannot be used: {error.strerror}."
-        ) from None
+class RequestRejected(Exception):
+    """Reject a request before its view, with a status and a sentence."""
 
-
-def is_running(pid):
-    """Whether a process of this number lives."""
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def put_template():
-    """Write the certificate's template, unless somebody has put a better one there."""
-    if not TEMPLATE.exists():
-        with arriving_file() as part, suppress(FileExistsError):
-            part.write_bytes(certificate_template())
-            os.link(part, TEMPLATE)
+    def __init__(self, status, sentence, unread=False):
+        super().__init__(sentence)
+        self.status, self.unread = status, unread  # whether more of a body will come
 
 
 class Application(LanesHandler):
-    """The lab's handler: it starts the lab, and refuses at the door what is too much."""
+    """Serve the site on lanes. Start with the server, and limit what is received."""
+
+    request_class = FormRequest
 
     def __init__(self):
-        super().__init__(LANES, DEADLINE)
-        self.http_parser = None
+        super().__init__(LANES, settings.DEADLINE)
+        self.in_flight, self.http_parser = 0, None
 
     async def __call__(self, scope, receive, send):
-        scope["started"] = time.perf_counter()
-        if self.http_parser is None and scope["type"] == "http":
+        """Serve the lifespan or a request; refuse a websocket."""
+        if scope["type"] == "lifespan":
+            await self.lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close"})  # not accepted: the client gets 403
+        else:
             module = type(getattr(receive, "__self__", receive)).__module__
             if module.startswith("uvicorn.protocols.http."):
                 self.http_parser = module.rpartition(".")[2].removesuffix("_impl")
-        await super().__call__(scope, receive, send)
+            headers = drop_trailers(scope["headers"])
+            scope = scope | {"started": time.perf_counter(), "headers": headers}
+            await self.serve(scope, receive, send)
 
     async def lifespan(self, receive, send):
-        """Start and stop with the server; what keeps from it is told in one line."""
+        """Start and stop with the server."""
+        await receive()
+        # By default this pool has only four threads more than there are processors.
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(32, "pool"))
         try:
-            await super().lifespan(receive, send)
+            await asyncio.to_thread(start_lab)
         except StartError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        gc.freeze()  # what is there stays; a full collection of it takes 30 ms
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.stop()
+        for client in loop_clients.pop(loop, {}).values():
+            await (client.close if hasattr(client, "close") else client.aclose)()
+        await asyncio.to_thread(stop_upstream)
+        lab_ready.clear()
+        await send({"type": "lifespan.shutdown.complete"})
 
-    async def open(self):
-        """Start what runs beside the views, and change what is global."""
-        pool = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="pool")
-        asyncio.get_running_loop().set_default_executor(pool)
-        await asyncio.to_thread(LAB.start)
-        await super().open()
-        logging.getLogger("django.request").addFilter(briefly)
-        gc.collect()
-        gc.freeze()
+    async def serve(self, scope, receive, send):
+        """Serve a request, or send an error with a sentence."""
+        has_begun = False
 
-    async def close(self):
-        """Close clients, lanes and the upstream; leave what is global as it was."""
-        if client := async_clients.pop(asyncio.get_running_loop(), None):
-            await client.aclose()
-        await super().close()
-        await asyncio.to_thread(LAB.stop)
-        logging.getLogger("django.request").removeFilter(briefly)
-        gc.unfreeze()
+        async def noting_send(message):
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
 
-    async def handle(self, scope, receive, send):
-        """One request, or its refusal."""
+        self.in_flight += 1
         try:
-            await super().handle(scope, receive, send)
-        except Refusal as refusal:
-            await self.refuse(scope, send, refusal)
+            with heartbeat:
+                await super().__call__(scope, receive, noting_send)
+        except RequestRejected as error:
+            await self.reject(scope, receive, send, error)
+        except asyncio.CancelledError:
+            # The server stops. uvicorn would log a traceback and send a bare 500.
+            if not has_begun:
+                error = RequestRejected(503, "The server is stopping. Try again.")
+                await self.reject(scope, receive, send, error)
+        finally:
+            self.in_flight -= 1
 
-    async def read_body(self, scope, receive):
-        """The body, within its limits. Raises Refusal and RequestAborted."""
-        return await read_body(scope, receive)
+    async def reject(self, scope, receive, send, error):
+        """Send an error at once, but complete the response once the body is discarded.
+
+        uvicorn closes the connection then, and a client that is still sending would get a
+        reset in the place of the response.
+        """
+        accept = [pair for pair in scope["headers"] if pair[0] == b"accept"]
+        scope = scope | {"query_string": b"", "headers": accept}
+        request = self.request_class(scope, BytesIO())
+        request.started = scope["started"]
+        response = render_error(request, error.status, str(error))
+        response.headers["Connection"] = "close"
+
+        async def send_unfinished(message):
+            more = message["type"] == "http.response.body"
+            await send(message | ({"more_body": True} if more else {}))
+
+        await self.send_response(add_headers(request, response), send_unfinished)
+        if error.unread:
+            await discard_body(receive)
+        await send({"type": "http.response.body"})
 
     def create_request(self, scope, body):
-        """Django's request. Raises Refusal where it can make none."""
-        try:
-            request, refusal = super().create_request(scope, body)
-        except (BadRequest, ValueError, LookupError):  # an odd Content-Type
-            request = refusal = None
-        if request is None:
-            raise Refusal(400, "The query is not UTF-8, or the type unclear.")
-        return request, refusal
+        """Return Django's request, and no response. Raise RequestRejected."""
+        with suppress(BadRequest, ValueError, LookupError):
+            return self.request_class(scope, body), None
+        raise RequestRejected(400, "The query or the Content-Type is malformed.")
 
-    async def refuse(self, scope, send, refusal):
-        """Answer at the door, without what the visitor still sends, and hang up."""
-        headers = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
-        plain = scope | {"query_string": b"", "headers": headers}
-        request = self.request_class(plain, BytesIO())
-        note_arrival(request)
-        response = error_page(request, refusal.status, str(refusal))
-        response.headers["Connection"] = "close"
-        await self.send_response(dress(request, response), send)
-
-
-async def read_body(scope, receive):
-    """A request's body in a file that spills to disk. Raises Refusal, RequestAborted."""
-    headers = dict(scope["headers"])
-    length, coding = headers.get(b"content-length"), headers.get(b"transfer-encoding")
-    if scope["method"] in ("GET", "HEAD") and not length and not coding:
-        return BytesIO()
-    upload = scope["path"] in [f"/upload/{name}/" for name in EXPERIMENTS["upload"]]
-    limit = MAX_UPLOAD_BYTES if upload else MAX_BODY_BYTES
-    too_large = Refusal(413, f"The body is larger than {limit} bytes.")
-    if length and length.isdigit() and int(length) > limit:
-        raise too_large
-    body, size = SpooledTemporaryFile(SPOOL_BYTES, dir=INCOMING), 0  # noqa: SIM115
-    try:
-        async for chunk in body_chunks(receive):
+    async def receive_body(self, scope, receive):
+        """Return the body as a file. Raise RequestRejected, or Django's RequestAborted."""
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"")
+        has_body = length or b"transfer-encoding" in headers
+        if scope["method"] in ("GET", "HEAD") and not has_body:
+            return BytesIO()
+        is_upload = scope["path"].startswith("/upload/")
+        limit = settings.MAX_UPLOAD_BYTES if is_upload else MAX_BODY_BYTES
+        too_large = f"The body is larger than {limit} bytes."
+        if length.isdigit() and int(length[:20]) > limit:
+            # A client that asks first, with `Expect`, has sent none of it.
+            raise RequestRejected(413, too_large, unread=b"expect" not in headers)
+        folder, size, more = settings.FILE_UPLOAD_TEMP_DIR, 0, True
+        body = SpooledTemporaryFile(SPOOL_BYTES, dir=folder)  # noqa: SIM115
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise django.core.exceptions.RequestAborted
+            chunk, more = message.get("body", b""), message.get("more_body", False)
             size += len(chunk)
             if size > limit:
-                raise too_large
-            if size > SPOOL_BYTES:
-                await asyncio.to_thread(body.write, chunk)
-            else:
-                body.write(chunk)
-        check_ending(body, headers.get(b"content-type", b""))
-    except BaseException as error:
-        with suppress(OSError):  # on a full disk, closing fails again
-            body.close()
-        if isinstance(error, OSError):
-            raise Refusal(507, "The body could not be stored.") from None
-        raise
-    if not length:  # Django reads no form without one
-        scope["headers"] = [*scope["headers"], (b"content-length", b"%d" % size)]
-    return body
+                raise RequestRejected(413, too_large, unread=more)
+            try:
+                await write_chunk(body, chunk, size)
+            except OSError as error:
+                status = 503 if error.errno in SHORTAGES else 507
+                sentence = "The body could not be stored."
+                raise RequestRejected(status, sentence, unread=more) from None
+        body.seek(0)
+        if not length:  # without one, Django reads no form
+            scope["headers"].append((b"content-length", b"%d" % size))
+        return body
 
 
-async def body_chunks(receive):
-    """The chunks of a body, until it ends. Raises Refusal where it pauses too long."""
-    more = True
-    while more:
-        try:
-            async with asyncio.timeout(BODY_PAUSE):
+async def write_chunk(body, chunk, size):
+    """Write to a body, on a thread if it is in a file."""
+
+    def write():
+        os.makedirs(settings.FILE_UPLOAD_TEMP_DIR, exist_ok=True)  # it may be gone
+        body.write(chunk)
+
+    await asyncio.to_thread(write) if size > SPOOL_BYTES else body.write(chunk)
+
+
+def drop_trailers(headers):
+    """Return a copy of the headers, without those that a `Trailer` field announces.
+
+    uvicorn adds trailers to its own list while the body arrives. Trailers that are in the
+    list already can be told from headers only if they are announced.
+    """
+    values = [value.lower() for name, value in headers if name == b"trailer"]
+    trailers = {name.strip() for value in values for name in value.split(b",")}
+    return [pair for pair in headers if pair[0] not in trailers]
+
+
+async def discard_body(receive):
+    """Receive the rest of a body, within limits."""
+    size, more = 0, True
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while more and size < DISCARD_BYTES:
                 message = await receive()
-        except TimeoutError:
-            raise Refusal(408, "The rest of the body did not come.") from None
-        if message["type"] == "http.disconnect":
-            raise RequestAborted
-        yield message.get("body", b"")
-        more = message.get("more_body", False)
+                size += len(message.get("body", b""))
+                more = message.get("more_body", False)
 
 
-def check_ending(body, content_type):
-    """Refuse a form whose last boundary is missing: Django would take what there is."""
-    boundary = re.search(rb'(?i)boundary=(?:"([^"]+)"|([^\s";,]+))', content_type)
-    if content_type.lower().startswith(b"multipart/") and boundary:
-        body.seek(-min(body.tell(), 1024), os.SEEK_END)
-        if b"--" + (boundary[1] or boundary[2]) + b"--" not in body.read():
-            raise Refusal(400, "The form's body stops before its end.")
-    body.seek(0)
-
-
-LAB = Lab()
 application = Application()
-stock = get_asgi_application()
+stock = get_asgi_application()  # to compare with: `uvicorn app:stock`
 
 # --------------------------------------------------------------- The command line
 
-#: Seconds until a server must be up, and until a request of the race has failed.
-STARTUP, PATIENCE = 30, DEADLINE + 10
-#: What a race tells of the stack, from /status/.
-STACK = ["python", "django", "uvicorn", "event_loop", "http_parser", "http_client"]
-STACK += ["database"]
-#: What comes of asking something that is not the lab, or is not well.
-MISHAPS = (aiohttp.ClientError, OSError, LookupError, TypeError, ValueError)
-#: The form that `--post` sends.
+HELP = """\
+python app.py                              serve on http://127.0.0.1:8000/
+python app.py runserver [[address:]port]   serve, and reload on change
+python app.py race [EXPERIMENT …]          race the variants (race --help)
+python app.py export EXPERIMENT/VARIANT …  print a complete one-file program
+Everything else goes to Django's own commands (check, shell, dbshell, …)."""
+#: The variants that `--post` races, and what each request has; any token will do.
+POSTED = {"cars/sync", "cars/async", "cars/sync_to_async"}
+TOKEN = "race" * 8
 CAR = {"engine": "V8 engine", "name": "Maker", "location": "Store"}
+POST = {"data": CAR | {"csrfmiddlewaretoken": TOKEN}}
+POST |= {"headers": {"Cookie": f"csrftoken={TOKEN}"}}
+#: What asking a server raises if it is another program.
+NO_LAB = httpx.HTTPError, httpx.InvalidURL, LookupError, TypeError, ValueError
 
 
-class RaceError(Exception):
-    """What keeps a race from being run, in one line."""
-
-
-class RaceParser(argparse.ArgumentParser):
-    """A parser whose complaints are one line."""
-
-    def error(self, message):
-        self.exit(2, f"{message}\n")
-
-
-def whole_number(text):
-    """A number from 1 to 999999."""
-    if not re.fullmatch("[1-9][0-9]{0,5}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up.")
-    return int(text)
+def fail(message) -> NoReturn:
+    """End the program with one line and status 2."""
+    print(message, file=sys.stderr)
+    sys.exit(2)
 
 
 def race_options(arguments):
-    """What the command line asks for. One that makes no sense ends the program."""
-    parser = RaceParser("app.py race", description="Race the variants of experiments.")
-    add = parser.add_argument
+    """Return the options of a race; a wrong one ends the program."""
+    parser = argparse.ArgumentParser("app.py race", description="Race the variants.")
+    parser.error, add = fail, parser.add_argument
     add("experiments", nargs="*", metavar="EXPERIMENT", help="e.g. rivers, cars?n=1500")
-    add("--runs", type=whole_number, default=5, help="requests of a user to a variant")
-    add("--users", type=whole_number, default=1, help="how many ask at once")
+    add("--runs", type=int, default=5, help="requests of each user to each variant")
+    add("--users", type=int, default=1, help="users who ask at the same time")
     add("--post", action="store_true", help="race the POST of cars")
     add("--url", help="race a server that runs already, at this address")
+    add("--yes", action="store_true", help="call outside services without asking")
     add("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_intermixed_args(arguments)
-    options.experiments = options.experiments or ["cars"] * options.post
-    able = ["cars"] if options.post else [x for x in EXPERIMENTS if x not in UNRACED]
-    for text in options.experiments:
-        if text.partition("?")[0] not in able:
-            parser.error(f"{text!r} cannot be raced so; give any of {', '.join(able)}.")
+    if not (0 < options.runs < 10**6 and 0 < options.users < 10**6):
+        fail("--runs and --users take a whole number from 1 to 999999.")
+    known = ["cars"] if options.post else [x for x in EXPERIMENTS if x not in UNRACED]
+    for name in {text.partition("?")[0] for text in options.experiments} - {*known}:
+        fail(f"Unknown experiment {name!r}; choose from {', '.join(known)}.")
     return options
 
 
-@contextmanager
-def serving(target, folder, **variables):
-    """The address of a uvicorn in a process of its own, which ends with the block."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = listener.getsockname()
-    here, log = str(Path(__file__).resolve().parent), Path(folder, f"{address[1]}.log")
-    command = [sys.executable, "-m", "uvicorn", target, "--app-dir", here]
-    command += [f"--port={address[1]}", "--workers=1", "--lifespan=on"]
-    command += ["--log-level=warning", "--no-access-log", "--no-use-colors"]
-    command += ["--timeout-graceful-shutdown=1"]
-    variables |= {"DATA_DIR": folder, "ALLOWED_HOSTS": "127.0.0.1"}
-    with log.open("w") as out:
-        variables = os.environ | variables
-        process = subprocess.Popen(  # nosec B603 - a fixed command, no shell
-            command, env=variables, stdout=out, stderr=out
-        )
-    try:
-        wait_for(process, address, log)
-        yield f"http://127.0.0.1:{address[1]}"
-    finally:
-        on_signal(SIGINT, SIG_IGN)  # a second Ctrl-C would leave the process behind
-        end_process(process)
-
-
-def wait_for(process, address, log):
-    """Return once it listens, as uvicorn does when all is ready. Raises RaceError."""
-    ends = time.monotonic() + STARTUP
-    while process.poll() is None and time.monotonic() < ends:
-        with suppress(OSError), socket.create_connection(address):
-            return
-        time.sleep(0.02)
-    told = log.read_text(errors="replace").replace("ERROR:", "").splitlines()
-    told = [line.strip() for line in told if "Application startup" not in line]
-    raise RaceError(f"The server did not start: {' '.join(told[-1:])}")
-
-
-def end_process(process):
-    """End a process, and kill it where it does not heed."""
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(5)
-    process.kill()
-    process.wait()
-
-
-@contextmanager
-def own_server():
-    """The address of a lab of the race's own: its own folder, the user's DATABASE_URL."""
-    with TemporaryDirectory(prefix="race-") as folder:
-        Path(folder, "uploads").mkdir()
-        with Path(folder, "uploads", "64-MB.bin").open("wb") as file:
-            file.truncate(64 * 2**20)
-        started = serving("app:upstream", folder)
-        with nullcontext(UPSTREAM_URL) if UPSTREAM_URL else started as url:
-            with serving("app:application", folder, UPSTREAM_URL=url) as base:
-                yield base
-
-
-class Entrant:
-    """One variant in the race: what it is asked, and what came of it."""
-
-    def __init__(self, experiment, variant, request):
-        self.experiment, self.variant, self.request = experiment, variant, request
-        self.times, self.errors, self.runs, self.seconds = [], [], 0, 0
-
-    def add(self, outcomes, seconds):
-        """Take in a run of all users, which took so many seconds together."""
-        self.times += [x for x in outcomes if not isinstance(x, str)]
-        self.errors += [x for x in outcomes if isinstance(x, str)]
-        self.runs, self.seconds = self.runs + 1, self.seconds + seconds
-
-    def median(self):
-        """The median of the times, in seconds; None where no request succeeded."""
-        return statistics.median(self.times) if self.times else None
-
-    def result(self, users, rival):
-        """What came of it, beside the median of its rival, which is `sync`."""
-        times, median = sorted(self.times), self.median()
-        return {
-            "experiment": self.experiment,
-            "variant": self.variant,
-            "runs": self.runs,
-            "users": users,
-            "median_s": median,
-            "p95_s": times[math.ceil(0.95 * len(times)) - 1] if times else None,
-            "requests_per_s": len(times) / self.seconds,
-            "failed": len(self.errors),
-            "speedup": rival / median if rival and median else None,
-        }
+def start_server(stack, name, folder, **variables):
+    """Start uvicorn in a process that ends with the stack, and return its address."""
+    options = f"app:{name} --port=0 --log-level=info --no-access-log --no-use-colors"
+    command = [sys.executable, "-m", "uvicorn", *options.split(), "--app-dir"]
+    command.append(Path(__file__).resolve().parent)
+    env = os.environ | {"DATA_DIR": folder, "ALLOWED_HOSTS": "127.0.0.1"} | variables
+    # An interrupt within Popen would leave a process that nothing refers to.
+    interrupts = []
+    handler = signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
+    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        raise KeyboardInterrupt
+    # While the stack unwinds, another SIGINT would leave a process or the folder behind.
+    stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    last = ""
+    for line in process.stderr:
+        if found := re.search(r"running on (http\S+)", line):
+            # A full pipe would stop the server, so a thread goes on reading.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return found[1]
+        if "application startup" not in line.lower():
+            last = line.removeprefix("ERROR:").strip()
+    fail(f"The server did not start: {last}")
 
 
 class Race:
-    """Variants that are asked in turn, again and again, by many users at once."""
+    """Ask variants in turn, again and again, by many users at the same time."""
 
     def __init__(self, options):
-        self.options, self.entrants = options, []
-        self.stack, self.threads, self.memory = {}, 0, 0
+        self.options, self.base, self.statuses = options, options.url, []
+        self.runs = {}  # (experiment with query, variant, path): [(seconds, outcomes)]
 
-    async def run(self, base):
-        """Let the variants of the lab at this address race. Raises RaceError."""
-        self.base = base.rstrip("/")
+    def start(self):
+        """Race the variants of a server, or of one that is started for it."""
+        say = (lambda text: None) if self.options.json else print
+        with ExitStack() as stack:
+            if self.base is None:
+                say("Starting two servers…")
+                folder = stack.enter_context(TemporaryDirectory(prefix="race-"))
+                url = UPSTREAM_URL or start_server(stack, "upstream", folder)
+                self.base = start_server(stack, "application", folder, UPSTREAM_URL=url)
+            try:
+                self.prepare()
+            except NO_LAB:
+                fail(f"{self.base!r} does not answer as the lab does.")
+            say(self.confirm())
+            # The event loop that uvicorn would take: uvloop where there is one.
+            loop_factory = uvicorn.Config(None, log_config=None).get_loop_factory()
+            with asyncio.Runner(loop_factory=loop_factory) as runner:
+                runner.run(self.run())
+
+    def prepare(self):
+        """Read from the server what there is to race."""
+        self.base = self.base.rstrip("/")
+        headers, pages = {"Accept": "application/json"}, ("/status/", "/", "/files/")
+        with httpx.Client(base_url=self.base, headers=headers, trust_env=False) as lab:
+            data = [lab.get(path).raise_for_status().json() for path in pages]
+        self.statuses.append(data[0])
+        listed, files = data[1]["experiments"], data[2]["files"]
+        # The sample comes last, and otherwise the largest file.
+        files.sort(key=lambda file: (file["name"] == "sample.bin", file["size"]))
+        left_out = UNRACED if files else UNRACED | {"files"}
+        for text in self.options.experiments or listed:
+            name, _, query = text.partition("?")
+            for place in (f"{name}/{variant}" for variant in listed[name]["variants"]):
+                is_get = not self.options.post and not {name, place} & left_out
+                if is_get or (self.options.post and place in POSTED):
+                    path = files[-1]["url"].split("/")[-1] if name == "files" else ""
+                    self.runs[text, place, f"/{place}/{path}?{query}"] = []
+        if not self.runs:
+            fail("There is nothing to race; `files` needs an upload first.")
+
+    def confirm(self):
+        """Return where the data come from; ask before outside services are called."""
+        options, upstream = self.options, self.statuses[0]["upstream"]
+        outside = PATHS if upstream["recent"] is None else ()
+        outside = outside if options.url else CONFIGURED_SERVICES
+        services = (CALLS.get(place.split("/")[0], ()) for _, place, _ in self.runs)
+        calls = sum(service in outside for called in services for service in called)
+        if not calls:
+            source = "simulated services" if options.url else data_source()
+            return f"Data: {source}."
+        calls *= (options.runs + 1) * options.users
+        place = upstream["address"] if "usgs" in outside else ", ".join(outside)
+        told = f"The race makes up to {calls:,} calls to {place}."
+        if not options.yes:
+            print(told, "Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+            answer = sys.stdin.readline() if sys.stdin.isatty() else ""
+            if answer.strip().lower() not in ("y", "yes"):
+                fail("No call was made; --yes allows them.")
+        return told
+
+    async def run(self):
+        """Make a warm-up run and the counted runs, each of all variants in turn."""
         async with aiohttp.ClientSession(
-            # A server hangs up on who is silent for long: do not meet it at that.
+            # A server closes idle connections: this closes them before it does.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(PATIENCE),
-            headers={"Accept": "application/json"},
+            headers={"Accept": "application/json", "Referer": f"{self.base}/"},
+            timeout=aiohttp.ClientTimeout(settings.DEADLINE + 10),
         ) as self.session:
-            try:
-                await self.enter()
-            except MISHAPS:
-                raise RaceError(f"{base!r} does not answer as the lab does.") from None
-            watch = asyncio.create_task(self.watch())
-            try:
-                await self.go()
-            finally:
-                watch.cancel()
-                show_progress("")
+            watch, began = asyncio.create_task(self.watch()), time.perf_counter()
+            turns = [*self.runs] * (self.options.runs + 1)
+            for number, variant in enumerate(turns):
+                show_progress(number / len(turns), began, variant[1])
+                started = time.perf_counter()
+                users = [self.ask(variant[2]) for _ in range(self.options.users)]
+                outcomes = await asyncio.gather(*users, return_exceptions=True)
+                self.runs[variant].append((time.perf_counter() - started, outcomes))
+                if any(isinstance(outcome, Exception) for outcome in outcomes):
+                    await self.settle()
+            watch.cancel()
+        show_progress(1, began)
 
-    async def enter(self):
-        """Enter the variants that the lab lists."""
-        status = await self.sample()
-        self.stack = {key: dig(status, key) for key in STACK}
-        self.stack["processors"] = os.cpu_count()
-        listed = (await self.get("/"))["experiments"]
-        request = await self.form() if self.options.post else {"method": "GET"}
-        every = [name for name in listed if name not in UNRACED]
-        for text in self.options.experiments or every:
-            name, _, query = text.partition("?")
-            file = await self.largest_file() if name == "files" else ""
-            for variant in listed[name]["variants"] if file is not None else ():
-                if request["method"] in methods(dig(EXPERIMENTS, name, variant)):
-                    url = f"{self.base}/{name}/{variant}/{file}?{query}"
-                    self.entrants.append(Entrant(text, variant, request | {"url": url}))
-        if not self.entrants:
-            raise RaceError(f"{self.base} has nothing to race.")
+    async def settle(self):
+        """Wait until the server has ended the requests that were given up.
 
-    async def get(self, address):
-        """The JSON that the lab has at an address."""
-        limit = aiohttp.ClientTimeout(5)
-        async with self.session.get(self.base + address, timeout=limit) as answer:
-            return await answer.json()
+        A view that blocks serves them one after another, and would spoil the next turn.
+        """
+        count = len(self.statuses)
+        for _ in range(600):
+            await asyncio.sleep(0.1)
+            # Those of `watch` are requests, too.
+            if self.statuses[count:] and self.statuses[-1]["requests_in_flight"] <= 1:
+                return
 
-    async def largest_file(self):
-        """The name of the largest file, as an address has it; None where none is."""
-        files = (await self.get("/files/"))["files"]
-        if files:
-            return quote(max(files, key=lambda file: file["size"])["name"], safe="")
-        if self.options.experiments:
-            raise RaceError("There is no file to race with: upload one.")
-        return None
-
-    async def form(self):
-        """What makes a request a POST of `cars`: the form and its token."""
-        url = f"{self.base}/cars/sync/"
-        async with self.session.get(url) as answer:
-            token = answer.cookies["csrftoken"].value
-        headers = {"X-CSRFToken": token, "Cookie": f"csrftoken={token}", "Referer": url}
-        return {"method": "POST", "data": CAR, "headers": headers}
-
-    async def sample(self):
-        """What /status/ says; threads and memory at their highest are kept."""
-        status = await self.get("/status/")
-        self.threads = max(self.threads, dig(status, "threads") or 0)
-        self.memory = max(self.memory, dig(status, "rss_bytes") or 0)
-        return status
+    async def ask(self, path):
+        """Return a response's seconds and `held`. Raise what is wrong with it."""
+        ask = self.session.post if self.options.post else self.session.get
+        options = POST if self.options.post else {}
+        started, body = time.perf_counter(), b""
+        async with ask(self.base + path, allow_redirects=False, **options) as response:
+            streamed = response.content_type == "application/x-ndjson"
+            async for chunk in response.content.iter_any():
+                body = body + chunk if streamed else chunk
+        seconds = time.perf_counter() - started
+        if response.status != (201 if self.options.post else 200):
+            raise ValueError(f"{response.status} {response.reason}")
+        if streamed and all(re.search(b'"error": ?"', x) for x in body.splitlines()):
+            raise ValueError("every gauge failed")  # the 200 was sent before
+        if b'"errors": {"' in body:
+            raise ValueError("a service failed")  # home is a 200 all the same
+        timing = response.headers.get("Server-Timing", "")
+        return seconds, float(re.search(r"held;dur=([\d.]+)|$", timing)[1] or 0) / 1000
 
     async def watch(self):
-        """Take samples, seldom enough not to weigh on what is measured."""
+        """Read the server's status, seldom enough not to weigh on the figures."""
         while True:
             await asyncio.sleep(0.1)
-            with suppress(*MISHAPS):
-                await self.sample()
-
-    async def go(self):
-        """A warm-up, then the runs, each of all variants: so a drift hits all alike."""
-        turns = list(product(range(self.options.runs + 1), self.entrants))
-        for number, (run, entrant) in enumerate(turns, 1):
-            show_progress(
-                f"{number} of {len(turns)}: {entrant.experiment} {entrant.variant}"
-            )
-            started = time.perf_counter()
-            users = [self.ask(entrant.request) for _ in range(self.options.users)]
-            outcomes = await asyncio.gather(*users)
-            if run:
-                entrant.add(outcomes, time.perf_counter() - started)
-
-    async def ask(self, request):
-        """Seconds from a request's sending to its answer's last byte, or what failed."""
-        started = time.perf_counter()
-        try:
-            async with self.session.request(**request, allow_redirects=False) as answer:
-                body = b""
-                async for chunk in answer.content.iter_any():
-                    body = chunk if answer.content_type != NDJSON else body + chunk
-        except MISHAPS as error:
-            return str(error) or f"no answer in {PATIENCE:g} seconds"
-        seconds = time.perf_counter() - started
-        if answer.status != (201 if self.options.post else 200):
-            return f"{answer.status} {answer.reason}"
-        lines = body.splitlines() if answer.content_type == NDJSON else ()
-        if lines and all(b'"error": "' in line for line in lines):
-            return "every gauge failed"  # its 200 was sent before it knew
-        return seconds
+            with suppress(aiohttp.ClientError, OSError, ValueError):
+                async with self.session.get(f"{self.base}/status/") as response:
+                    self.statuses.append(await response.json())
 
     def report(self):
-        """What came of the race, as `--json` prints it."""
-        ran, users = [x for x in self.entrants if x.runs], self.options.users
-        sync = {x.experiment: x.median() for x in ran if x.variant == "sync"}
+        """Return what `--json` prints, and for each variant `times` and `errors`."""
+        rows = [self.figures(*item) for item in self.runs.items() if item[1][1:]]
+        sync = {row["experiment"]: row for row in rows if row["variant"] == "sync"}
+        for row in rows:
+            row["speedup"] = speedup(row, sync.get(row["experiment"]), row["users"])
+        first = self.statuses[0] if self.statuses else {}
+        stack = {key: x for key, x in first.items() if isinstance(x, str | bool)}
+        stack["http_clients"] = first.get("http_clients")
+        stack["upstream"] = {"address": first.get("upstream", {}).get("address")}
+        report = {"stack": stack | {"processors": os.cpu_count()}, "results": rows}
+        for key in ("threads", "rss_bytes"):
+            peak = max((status.get(key) or 0 for status in self.statuses), default=0)
+            report[f"peak_{key}"] = peak or None
+        return report
+
+    def figures(self, variant, runs):
+        """Return the figures of a variant, without its warm-up."""
+        outcomes = [outcome for _, found in runs[1:] for outcome in found]
+        answers = sorted(x for x in outcomes if isinstance(x, tuple))
+        errors = [x for x in outcomes if not isinstance(x, tuple)]
+        times = [seconds for seconds, _ in answers]
         return {
-            "stack": self.stack,
-            "peak_threads": self.threads or None,
-            "peak_rss_bytes": self.memory or None,
-            "results": [x.result(users, sync.get(x.experiment)) for x in ran],
+            "experiment": variant[0],
+            "variant": variant[1].partition("/")[2],
+            "pitfall": variant[1] in PITFALLS,
+            "runs": len(runs) - 1,
+            "users": self.options.users,
+            "median_s": statistics.median(times) if times else None,
+            "p95_s": times[math.ceil(0.95 * len(times)) - 1] if times else None,
+            "requests_per_s": len(times) / sum(seconds for seconds, _ in runs[1:]),
+            "held_s": max((held for _, held in answers), default=None),
+            "failed": len(errors),
+            "times": times,
+            "errors": [str(error) or "no response in time" for error in errors],
         }
 
 
-def show_progress(progress):
-    """Show how far the race is, on one line, to who sits at a terminal."""
+def draw_bar(share, width):
+    """Return a bar of block characters: at least one, if there is anything to show."""
+    return "█" * max(share > 0, round(share * width))
+
+
+def show_progress(share, began, place=""):
+    """Show on a terminal how far the race is, and how long it will take."""
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
+        left = (time.perf_counter() - began) * (1 / (share or 1) - 1)
+        told = f"{left:4.0f} s left, {place}" if share else f"warming up, {place}"
+        told = f"\r\x1b[K{draw_bar(share, 20):20} {share:4.0%} {told:.50}"
+        print(told, end="\n" if share == 1 else "", file=sys.stderr, flush=True)
 
 
-def in_ms(seconds):
-    """Seconds as people read them."""
-    return f"{1000 * seconds:,.1f} ms"
+def print_table(rows, leaders, width):
+    """Print a table with a bar for each variant; a dash stands for no value."""
+    measure = "requests_per_s" if rows[0]["users"] > 1 else "median_s"
+    largest = max(row[measure] or 0 for row in rows) or 1
+    shapes = {"median_s": in_ms, "p95_s": in_ms, "requests_per_s": "{:,.1f}".format}
+    shapes |= {"held_s": in_ms, "speedup": "{:.2f}".format}
+    line = "{:1} {:18}{:>10}{:>10}{:>9}{:>9}{:>9}  {}"
+    print(line.format("", "", "median", "95 %", "req/s", "held", "speed-up", ""))
+    for row in rows:
+        mark = "!" if row["pitfall"] else "*" if row["variant"] in leaders else ""
+        cells = ["-" if row[x] is None else shapes[x](row[x]) for x in shapes]
+        bar = draw_bar((row[measure] or 0) / largest, width - 69)
+        print(line.format(mark, row["variant"], *cells, bar).rstrip())
 
 
-#: The table's columns: key of a result, heading, and how its value is shown.
-COLUMNS = {
-    "experiment": ("experiment", str),
-    "variant": ("variant", str),
-    "runs": ("runs", str),
-    "users": ("users", str),
-    "median_s": ("median", in_ms),
-    "p95_s": ("95 %", in_ms),
-    "requests_per_s": ("requests/s", "{:,.1f}".format),
-    "failed": ("failed", str),
-    "speedup": ("speed-up", "{:.2f}".format),
-}
-
-
-def table_lines(results):
-    """The lines of a table for people; a dash stands where there is no value."""
-    rows = [[heading for heading, _ in COLUMNS.values()]]
-    for result in results:
-        cells = ((show, result[key]) for key, (_, show) in COLUMNS.items())
-        rows.append(["-" if value is None else show(value) for show, value in cells])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    line = "{:%d}  {:%d}" + "  {:>%d}" * (len(widths) - 2)
-    return [(line % tuple(widths)).format(*row) for row in rows]
-
-
-def print_report(report, entrants):
-    """Print a report for people, and why requests failed, one reason a variant."""
-    if not report["results"]:
-        print("Nothing has been measured.")
-        return
-    print(*table_lines(report["results"]), "", sep="\n")
-    for entrant in entrants:
-        if entrant.errors:
-            print(f"{entrant.experiment} {entrant.variant}: {entrant.errors[0]}")
-    threads, memory = report["peak_threads"], (report["peak_rss_bytes"] or 0) / 2**20
-    print(f"The server at its highest: {threads} threads, {memory:.0f} MB of memory.")
-    print(", ".join(f"{key} {value}" for key, value in report["stack"].items()))
+def print_report(report, options, stopped):
+    """Print each experiment's table and verdict, then what the server took."""
+    width = max(79, min(shutil.get_terminal_size().columns - 1, 110))
+    for text, group in groupby(report["results"], lambda row: row["experiment"]):
+        rows, users, runs = list(group), options.users, options.runs
+        found = verdict(text.partition("?")[0], rows, users, runs, stopped)
+        told = f"users: {users}, runs of each: {runs}; * leads, ! is a pitfall"
+        print(f"\n{text}, {told}")
+        print_table(rows, found["leaders"], width)
+        lines = [f"{line['title']}: {line['text']}" for line in found["lines"]]
+        lines += [f"{x['variant']}: {x['errors'][0]}" for x in rows if x["errors"]]
+        for line in lines:
+            print(textwrap.fill(line, width, subsequent_indent="  "))
+    threads, memory = report["peak_threads"], report["peak_rss_bytes"] or 0
+    print(f"\nThe server at its highest: {threads} threads, {memory >> 20} MB")
+    stack = ", ".join(f"{key} {value}" for key, value in report["stack"].items())
+    print(textwrap.fill(re.sub(r"[{}']", "", stack), width))
 
 
 def race(arguments):
     """Race, print what came of it, and return the exit status."""
-    options = race_options(arguments)
-    on_signal(SIGINT, default_int_handler)  # a shell's background jobs ignore it
-    on_signal(SIGTERM, lambda *_: raise_signal(SIGINT))
-    server = own_server() if options.url is None else nullcontext(options.url)
-    loop = uvicorn.Config(None, log_config=None).get_loop_factory()
-    racing, status = Race(options), 0
+    racing, stopped = Race(race_options(arguments)), False
+    # SIGTERM and SIGHUP end a race as Ctrl-C does: with nothing left behind. A shell's
+    # background jobs ignore SIGINT, and nohup's ignore SIGHUP.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    # A terminal may lack block characters, and a pipe gets each line at once.
+    sys.stdout.reconfigure(errors="replace", line_buffering=True)
     try:
-        with server as base, asyncio.Runner(loop_factory=loop) as runner:
-            runner.run(racing.run(base))
+        racing.start()
     except KeyboardInterrupt:
-        status = 130
-    except RaceError as error:
-        print(error, file=sys.stderr)
-        return 2
+        stopped = True
+    except OSError as error:
+        fail(error)
     report = racing.report()
-    if options.json:
+    failed = any(row["failed"] for row in report["results"])
+    if racing.options.json:
+        for row in report["results"]:
+            del row["times"], row["errors"]
         print(json.dumps(report))
+    elif report["results"]:
+        print_report(report, racing.options, stopped)
     else:
-        print_report(report, racing.entrants)
-    return status or int(any(x["failed"] for x in report["results"]))
+        print("Nothing has been measured.")
+    return 130 if stopped else int(failed)
+
+
+class Server(uvicorn.Server):
+    """End nine seconds after a signal, whatever is in flight."""
+
+    def handle_exit(self, sig, frame):
+        if not self.should_exit and hasattr(signal, "alarm"):
+            signal.alarm(9)  # the kernel's: it also ends a blocked event loop
+        super().handle_exit(sig, frame)
+
+
+def runserver(address):
+    """Serve at `[address:]port`, and start again when the file changes."""
+    found = re.fullmatch(r"(?:(.+):)?([0-9]{1,5})", address)
+    if not found or int(found[2]) > 65535:
+        sys.exit("Give [address:]port, as in 127.0.0.1:8000.")
+    options = {"host": (found[1] or "127.0.0.1").strip("[]"), "port": int(found[2])}
+    options |= {"reload_dirs": [str(Path(__file__).parent)], "reload": True}
+    uvicorn.run("app:application", timeout_graceful_shutdown=7, **options)
 
 
 def main(arguments):
-    """Serve, race, or do what Django's own commands do."""
-    options = {"app_dir": str(Path(__file__).parent), "timeout_graceful_shutdown": 10}
-    if not arguments:
-        uvicorn.run("app:application", **options)
-    elif arguments[0] == "race":
-        sys.exit(race(arguments[1:]))
-    elif arguments[0] == "runserver":
-        address = re.fullmatch(
-            r"(?:(.+):)?([0-9]{1,5})", " ".join(arguments[1:]) or "8000"
-        )
-        if not address:
-            sys.exit("Give [address:]port, as in 127.0.0.1:8000.")
-        host, port = (address[1] or "127.0.0.1").strip("[]"), int(address[2])
-        options |= {"reload_dirs": [options["app_dir"]], "host": host, "port": port}
-        uvicorn.run("app:application", reload=True, **options)
-    else:
-        with suppress(OSError):  # SQLite makes its file, not its folder
-            DATA_DIR.mkdir(parents=True, exist_ok=True)
-        execute_from_command_line(["app.py", *arguments])
+    """Serve, race, export, or do what Django's own commands do."""
+    match arguments:
+        case []:
+            # uvicorn raises the signal again when it has shut down. Python's own handler
+            # would then wait for threads that are stuck; the system's ends the process.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            options = {"timeout_graceful_shutdown": 7}
+            server = Server(uvicorn.Config("app:application", **options))
+            server.run()
+            sys.exit(0 if server.started else 3)
+        case ["runserver", *rest]:
+            runserver(" ".join(rest) or "8000")
+        case ["race", *rest]:
+            sys.exit(race(rest))
+        case ["export", *rest]:
+            sys.exit(export_command(rest))
+        case ["--help"] | ["-h"] | ["help"]:
+            print(HELP)
+        case _:
+            with suppress(OSError):  # SQLite makes its file, not its folder
+                settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
+            execute_from_command_line(["app.py", *arguments])
 
 
 if __name__ == "__main__":

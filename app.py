@@ -71,7 +71,6 @@ from io import BytesIO
 from itertools import groupby, islice, product, repeat
 from pathlib import Path
 from queue import SimpleQueue
-from string import ascii_uppercase
 from tempfile import SpooledTemporaryFile, TemporaryDirectory
 from types import SimpleNamespace
 from typing import NamedTuple, NoReturn
@@ -1330,12 +1329,13 @@ application = get_asgi_application()
 # ---------------------------------------------------------------- The environment
 
 
-def env(name, accepted, is_valid=lambda value: True, kind=str, default=""):
+def env(name, accepted, is_valid, parse=str, default=""):
     """Return an environment variable, parsed. Exit with one line if it is invalid."""
-    text = os.environ.get(name, str(default))
+    if not (text := os.environ.get(name)):
+        return default
     with suppress(ImportError, ValueError, httpx.InvalidURL):  # ImportError: no driver
-        if is_valid(value := kind(text)):
-            return value
+        if is_valid(text):
+            return parse(text)
     # A password may stand before an "@", wherever that is, or in a query.
     shown = re.sub(r"(?s)^(\w+://)?.*@|(?<=password=)[^&]*", r"\1…", text)
     print(f"{name}={shown!r} is not accepted: give {accepted}.", file=sys.stderr)
@@ -1346,45 +1346,41 @@ def env_number(name, default, low, high):
     """Return an environment variable as a number, of the type of its default."""
     kind = type(default)
     accepted = f"a {'whole ' * (kind is int)}number from {low} to {high}"
-    return env(name, accepted, lambda number: low <= number <= high, kind, default)
+    return env(name, accepted, lambda text: low <= kind(text) <= high, kind, default)
 
 
 def is_url(text):
-    """Return whether a text is an HTTP address without a query, or empty."""
-    # These raise now what a client would raise later.
-    host, port = httpx.URL(text).host, urlsplit(text).port
-    is_plain = re.fullmatch("https?://(?!.*[?#])[!-~]+", text)
-    return not text or (is_plain and host and port != 0)
+    """Return whether a text is an HTTP address without a query."""
+    # httpx and urlsplit raise now what a client would raise later.
+    has_host = httpx.URL(text).host and urlsplit(text).port != 0
+    return has_host and re.fullmatch(r"https?://[^?#\s]+", text)
 
 
 def parse_database(text):
     """Return Django's settings for a sqlite:/// or postgresql:// address."""
-    parts = urlsplit(text)
-    name = unquote(parts.path[1:])
-    is_file = parts.scheme == "sqlite" and not parts.netloc
-    if is_file and name and ":memory:" not in name:
-        return {"NAME": name}
-    if parts.scheme != "postgresql" or not parts.hostname or not name or parts.query:
-        raise ValueError(text)
-    port = parts.port or ""  # which may raise
+    url = urlsplit(text)
+    if url.scheme == "sqlite":
+        return {"NAME": unquote(url.path[1:])}
     import psycopg_pool  # noqa: F401 - a missing driver is reported like a bad address
 
-    # At the exit of a command, psycopg would wait for its pool's threads in vain.
-    atexit.register(lambda: connections["default"].close_pool())  # noqa: PLW0108 - at the exit
     # A request keeps its connection to its end, and workers share the server's hundred.
     pool = {"min_size": 0, "max_size": 20, "timeout": 5, "reconnect_timeout": 4}
     return {
         "ENGINE": "django.db.backends.postgresql",
-        "NAME": name,
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": unquote(parts.hostname),
-        "PORT": port,
+        "NAME": unquote(url.path[1:]),
+        "USER": unquote(url.username or ""),
+        "PASSWORD": unquote(url.password or ""),
+        "HOST": unquote(url.hostname or ""),
+        "PORT": url.port or "",
         "OPTIONS": {"connect_timeout": 5, "pool": pool},
     }
 
 
-# Most of these are read above, and checked here.
+# The first half reads most of these, as they are; here they are checked.
+env("DEBUG", "0, 1, true or false", re.compile("(?i)[01]|true|false").fullmatch)
+for name in KEY_HEADERS:
+    is_key = re.compile("[!-~]+( +[!-~]+)*").fullmatch
+    env(f"{name.upper()}_API_KEY", "printable ASCII text", is_key)
 URL = "an http:// or https:// address without a query", is_url
 UPSTREAM_URL = env("UPSTREAM_URL", *URL)
 PATHS = {service: urlsplit(url).path for service, url in REAL_SERVICES.items()}
@@ -1398,53 +1394,44 @@ CALLS = {"rivers": ["usgs"] * len(SITES), "home": HOME_SERVICES, "rates": ["rate
 UNRACED = {"upload", "cars/unsafe"}
 UPSTREAM_LATENCY = env_number("UPSTREAM_LATENCY", 0.2, 0, 60)
 UPSTREAM_FAILURES = env_number("UPSTREAM_FAILURES", 0.0, 0, 1)
-IS_BOOLEAN = re.compile("(?i)[01]|true|false").fullmatch
-KEY = "printable ASCII text", re.compile("([!-~]+( +[!-~]+)*)?").fullmatch
-for name in KEY_HEADERS:
-    env(f"{name.upper()}_API_KEY", *KEY)
-
 LANES = env_number("LANES", 40, 1, 1000)
 MAX_BODY_BYTES = 2**20
 settings.MAX_UPLOAD_BYTES = env_number("MAX_UPLOAD_BYTES", 2**30, 1, 2**50)
 settings.DEADLINE = env_number("DEADLINE", 10.0, 0.1, 300)
-env("DEBUG", "0, 1, true or false", IS_BOOLEAN, default=0)
-DATABASE_FORMS = (
-    "sqlite:///relative, sqlite:////absolute or postgresql://user:password@host:port/name"
-    " (with the packages psycopg[binary,pool])"
-)
-if os.environ.get("DATABASE_URL"):
-    settings.DATABASES["default"] |= env(
-        "DATABASE_URL", DATABASE_FORMS, kind=parse_database
-    )
-# The models have asked for a connection, before the address was known.
-del connections["default"]
 # Not Django's middleware but `add_headers` sets these, and `form_view` protects forms.
 settings.SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
 
-if "sqlite" in settings.DATABASES["default"]["ENGINE"]:
-    # WAL lets readers work beside a writer. IMMEDIATE makes writers wait for each other,
-    # where a transaction that begins as a reader would fail.
-    settings.DATABASES["default"]["OPTIONS"] = {
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        "transaction_mode": "IMMEDIATE",
-    }
+ADDRESS = re.compile("sqlite:///(?!.*:memory:)[^?#]+|postgresql://[^/?#]+/[^/?#]+")
+ADDRESS_FORMS = (
+    "sqlite:///relative, sqlite:////absolute or postgresql://user:password@host:port/name"
+    " (with the packages psycopg[binary,pool])"
+)
+DATABASE = settings.DATABASES["default"]
+# WAL lets readers work beside a writer. IMMEDIATE makes writers wait for each other,
+# where a transaction that begins as a reader would fail.
+DATABASE["OPTIONS"] = {
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    "transaction_mode": "IMMEDIATE",
+}
+DATABASE |= env("DATABASE_URL", ADDRESS_FORMS, ADDRESS.fullmatch, parse_database, {})
+# The models have asked for a connection, before the address was known.
+del connections["default"]
+if connections["default"].vendor == "postgresql":
+    # At the exit of a command, psycopg would wait for its pool's threads in vain.
+    atexit.register(connections["default"].close_pool)
 
 
-make_tables_alone = make_tables
-
-
-def make_tables_together(connection):
+def make_tables(connection, make_alone=make_tables):  # noqa: F811 - this is called now
     """Make the tables in one transaction, since several processes may start at once."""
-    connection.disable_constraint_checking()  # SQLite's schema editor asks for it
-    with transaction.atomic():
+    # SQLite's schema editor asks for this, before a transaction begins.
+    with connection.constraint_checks_disabled(), transaction.atomic():
         if connection.vendor == "postgresql":
             connection.cursor().execute("SELECT pg_advisory_xact_lock(20161121)")
-        make_tables_alone(connection)
+        make_alone(connection)
         if Car.objects.count() == 50:
             add_cars(range(51, 1501))
             # Without statistics, queries take twice as long.
             connection.cursor().execute("ANALYZE")
-    connection.enable_constraint_checking()
 
 
 def add_cars(numbers):
@@ -1463,17 +1450,12 @@ def add_cars(numbers):
     create([InStore(car=car, store=store) for car, _, store in rows])
 
 
-make_tables = make_tables_together
-
-
 @receiver(connection_created)
 def replace_closed_connection(connection, **kwargs):
-    """Replace a connection that the server has closed, and let the pool check all others.
-
-    If it found them one by one, the pool would wait longer after each.
-    """
-    if connection.vendor == "postgresql" and not connection.is_usable():
+    """Replace a connection that the server has closed."""
+    if not connection.is_usable():
         connection.close()
+        # If the pool found the others one by one, it would wait longer after each.
         connection.pool.check()
         connection.connect()
 
@@ -1746,42 +1728,46 @@ settings.CSRF_FAILURE_VIEW = "app.csrf_failure"
 
 #: When the latest calls began and ended (None while under way), in monotonic seconds.
 RECENT_CALLS = deque(maxlen=100)
-embedded = SimpleNamespace(server=None, thread=None, in_flight=0, replaced={})
+embedded = SimpleNamespace(in_flight=0)
+upstream_exit = ExitStack()  # how to stop it, while it runs
+stop_upstream = upstream_exit.close
+GAUGES = ",".join(f"USGS-{site}" for site in SITES)
+CODES = "00060,00065"  # discharge, gage height
+#: What a euro buys: real currencies, and as many invented ones as make 170.
+LEVELS = {"EUR": 1, "USD": 1.107, "JPY": 120, "GBP": 0.82, "AUD": 1.49, "CAD": 1.47}
+LEVELS |= {f"X{n:02X}": n + 0.5 for n in range(164)}
+# The real services' errors: some are HTML, even where JSON was asked for.
+ERROR = b"<!DOCTYPE html><title>Error report</title>"
+REFUSAL = {"code": "InvalidQuery", "type": "InvalidQuery"}
+REFUSAL["description"] = "At least one requested property wasn't found"
 
 
-def answer_usgs(query, when):
+# The parameters of these functions are those of the services' queries.
+def answer_usgs(
+    when, limit="10", monitoring_location_id=GAUGES, parameter_code=CODES, **more
+):
     """Return the readings of the gauges asked for, as the US Geological Survey does."""
-    known = {"f", "limit", "monitoring_location_id", "parameter_code", "skipGeometry"}
-    limit = query.get("limit", "10")
-    if query.keys() - known or not re.fullmatch("[1-9][0-9]{0,4}", limit):
-        error = {"code": "InvalidQuery", "type": "InvalidQuery"}
-        text = "At least one requested property wasn't found"
-        return 400, error | {"description": text}
-    every = ",".join(f"USGS-{site}" for site in SITES)
-    ids = query.get("monitoring_location_id", every)
-    sites = dict.fromkeys(re.findall(r"\bUSGS-([0-9]{8,15})\b", ids))
-    codes = [x for x in ("00060", "00065") if x in query.get("parameter_code", x)]
+    if int(limit) < 1 or more.keys() - {"f", "skipGeometry"}:
+        raise ValueError
+    sites = dict.fromkeys(re.findall(r"\bUSGS-([0-9]{8,15})\b", monitoring_location_id))
+    codes = [code for code in CODES.split(",") if code in parameter_code]
     pairs = islice(product(sites, codes), int(limit))
     found = [make_feature(*pair, when) for pair in pairs]
-    if query.get("skipGeometry") == "true":
+    if more.get("skipGeometry") == "true":
         found = [feature | {"geometry": None} for feature in found]
     total = {"type": "FeatureCollection", "numberReturned": len(found)}
-    return 200, total | {"features": found}
+    return total | {"features": found}
 
 
 def make_feature(site, code, when):
     """Return a reading of one parameter. Any site number has plausible values."""
-    # Stations report in turn, so some readings are older than others.
-    observed = when - timedelta(minutes=15 * (int(site) // 500 % 3))
     # USGS numbers its sites downstream: the higher the number, the larger the river.
-    size, day = 200 + int(site[2:6]), observed.timestamp() / 86400 % 365.25
-    flood = math.exp(-(((day - 163) / 60) ** 2))  # 1 in June, 0 in winter
-    flow = size * 10**flood * random.Random(f"{site} {observed}").gauss(1, 0.004)
-    frozen = size > 3200 and observed.month in (12, 1, 2)
-    discharge = None if frozen else f"{float(f'{flow:.3g}'):.0f}"
-    height = f"{3 * math.sqrt(flow / size):.2f}"
-    series, place = uuid.uuid5(uuid.NAMESPACE_URL, site + code), random.Random(site)
-    point = [place.uniform(-111, -104), place.uniform(45, 48)]
+    flow = int(site[2:6]) * random.Random(f"{site} {when}").uniform(0.99, 1.01)
+    frozen = flow > 3000 and when.month in (12, 1, 2)
+    value, unit = None if frozen else f"{flow:.0f}", "ft^3/s"
+    if code == "00065":
+        value, unit = f"{flow**0.5 / 10:.2f}", "ft"
+    series = uuid.uuid5(uuid.NAMESPACE_URL, site + code)
     properties = {
         "approval_status": "Provisional",
         "last_modified": when.isoformat(timespec="microseconds"),
@@ -1789,66 +1775,47 @@ def make_feature(site, code, when):
         "parameter_code": code,
         "qualifier": ["ICE"] if frozen else None,
         "statistic_id": "00011",
-        "time": observed.isoformat(),
+        "time": when.isoformat(),
         "time_series_id": series.hex,
-        "unit_of_measure": "ft^3/s" if code == "00060" else "ft",
-        "value": discharge if code == "00060" else height,
+        "unit_of_measure": unit,
+        "value": value,
     }
     feature = {"type": "Feature", "id": str(series), "properties": properties}
-    return feature | {"geometry": {"type": "Point", "coordinates": point}}
+    return feature | {"geometry": {"type": "Point", "coordinates": [-108.5, 45.8]}}
 
 
-def answer_promo(query, when):
-    """Return the promotions, each with its last day."""
-    texts = {
-        "Three for two": "Buy three paperbacks, and the cheapest one is on us.",
-        "River week": "A fifth off everything that happens on or by the water.",
-        "Long winter": "Every book of more than 600 pages at half its price.",
-    }
-    ends = (str(when.date() + timedelta(days)) for days in (2, 6, 13))
-    rows = zip(texts.items(), ends, strict=True)
-    found = [{"title": title, "text": text, "ends": end} for (title, text), end in rows]
-    return 200, {"promotions": found}
+def answer_promo(when, **more):
+    """Return the promotions, with their last day."""
+    ends = str(when.date() + timedelta(7))
+    words = {"Three for two": "The cheapest is on us.", "River week": "A fifth off."}
+    found = [{"title": x, "text": words[x], "ends": ends} for x in words]
+    return {"promotions": found}
 
 
-def answer_recco(query, when):
-    """Return three books of the day."""
-    books = [
-        ("Adventures of Huckleberry Finn", "Mark Twain", 9.95),
-        ("Frankenstein", "Mary Shelley", 7.99),
-        ("Jane Eyre", "Charlotte Brontë", 9.25),
-        ("Middlemarch", "George Eliot", 12.99),
-        ("Moby-Dick", "Herman Melville", 11.75),
-    ]
-    picks = random.Random(when.toordinal()).sample(books, 3)
-    names = ("title", "author", "price")
-    return 200, {"books": [dict(zip(names, pick, strict=True)) for pick in picks]}
-
-
-#: What a euro buys: nine real currencies, and as many invented ones as make 170.
-LEVELS = {"EUR": 1, "USD": 1.107, "JPY": 120, "GBP": 0.82, "CHF": 1.087, "CNY": 7.33}
-LEVELS |= {"AUD": 1.49, "CAD": 1.47, "INR": 74.3}
-PAIRS = product("ABCDEFG", ascii_uppercase[:23])
-LEVELS |= {f"X{a}{b}": ord(b) - ord(a) / 99 for a, b in PAIRS}  # any distinct numbers
-
-
-def answer_rates(query, when):
+def answer_rates(when, start_date, end_date, **more):
     """Return the rates of each day, of a year at most; they move in slow waves."""
-    try:
-        period = [date.fromisoformat(query[x]) for x in ("start_date", "end_date")]
-        days = range(period[0].toordinal(), period[1].toordinal() + 1)
-    except (KeyError, ValueError):
-        days = ()
-    if not 1 <= len(days) <= 366:
-        error = {"code": 504, "type": "invalid_time_frame"}
-        return 400, {"success": False, "error": error}
-    found = {}
-    for day in days:
+    first, last = (date.fromisoformat(x).toordinal() for x in (start_date, end_date))
+    if not 0 <= last - first <= 365:
+        raise ValueError
+    found = {"success": True, "timeseries": True, "base": "EUR", "rates": {}}
+    for day in range(first, last + 1):
         wave = 1 + math.sin(day / 30) / 100  # an exponent: a euro remains a euro
         rates = {code: round(level**wave, 6) for code, level in LEVELS.items()}
-        found[str(date.fromordinal(day))] = rates
-    period = {"start_date": min(found), "end_date": max(found), "base": "EUR"}
-    return 200, {"success": True, "timeseries": True} | period | {"rates": found}
+        found["rates"][str(date.fromordinal(day))] = rates
+    return found | {"start_date": start_date, "end_date": end_date}
+
+
+BOOKS = [
+    {"title": "Adventures of Huckleberry Finn", "author": "Mark Twain", "price": 9.95},
+    {"title": "Frankenstein", "author": "Mary Shelley", "price": 7.99},
+    {"title": "Jane Eyre", "author": "Charlotte Brontë", "price": 9.25},
+    {"title": "Middlemarch", "author": "George Eliot", "price": 12.99},
+]
+
+
+def answer_recco(when, **more):
+    """Return three books of the day."""
+    return {"books": random.Random(when.toordinal()).sample(BOOKS, 3)}
 
 
 ANSWERS = {"usgs": answer_usgs, "promo": answer_promo}
@@ -1856,18 +1823,17 @@ ANSWERS |= {"recco": answer_recco, "rates": answer_rates}
 
 
 @functools.lru_cache(maxsize=32)
-def upstream_answer(failing, method, path, query, quarter):
-    """Return status, content type and body, the same for a quarter of an hour."""
+def upstream_answer(method, path, query, quarter):
+    """Return status and body, the same for a quarter of an hour."""
     service = next((name for name in ANSWERS if PATHS[name] == path), None)
-    if failing or method != "GET" or not service:
-        # The real services send HTML then, even where JSON was asked for.
-        status = HTTPStatus(503 if failing else 405 if service else 404)
-        title = f"HTTP Status {status.value} - {status.phrase}"
-        html = f"<!DOCTYPE html><title>Error report</title><h1>{title}</h1>"
-        return status.value, b"text/html;charset=utf-8", html.encode()
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    status, data = ANSWERS[service](dict(pairs), datetime.fromtimestamp(quarter, UTC))
-    return status, b"application/json;charset=utf-8", json.dumps(data).encode()
+    if method != "GET" or not service:
+        return 405 if service else 404, ERROR
+    when = datetime.fromtimestamp(quarter, UTC)
+    try:
+        data = ANSWERS[service](when, **dict(parse_qsl(query.decode())))
+        return 200, json.dumps(data).encode()
+    except (TypeError, ValueError):  # unknown parameters, wrong values
+        return 400, json.dumps(REFUSAL).encode()
 
 
 async def upstream(scope, receive, send):
@@ -1876,57 +1842,39 @@ async def upstream(scope, receive, send):
         return  # a server offers its lifespan, but there is nothing to start
     RECENT_CALLS.append(call := [time.monotonic(), None])
     embedded.in_flight += 1
-    try:
-        failing = random.random() < UPSTREAM_FAILURES
-        question = scope["method"], scope["path"], scope["query_string"]
-        quarter = int(time.time()) // 900 * 900
-        status, kind, body = upstream_answer(failing, *question, quarter)
-        await asyncio.sleep(UPSTREAM_LATENCY)
-        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
-        headers += [(b"allow", b"GET")] * (status == 405)
-        start = {"type": "http.response.start", "status": status, "headers": headers}
-        await send(start)
-        await send({"type": "http.response.body", "body": body})
-    finally:
-        embedded.in_flight -= 1
-        call[1] = time.monotonic()
+    question = scope["method"], scope["path"], scope["query_string"]
+    status, body = upstream_answer(*question, int(time.time()) // 900 * 900)
+    if random.random() < UPSTREAM_FAILURES:
+        status, body = 503, ERROR
+    await asyncio.sleep(UPSTREAM_LATENCY)
+    kind = b"application/json" if status in (200, 400) else b"text/html"
+    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+    headers += [(b"allow", b"GET")] * (status == 405)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+    embedded.in_flight -= 1
+    call[1] = time.monotonic()
 
 
 def start_upstream():
-    """Serve the upstream for the services whose addresses are not set.
-
-    It has an event loop of its own: on the views' loop, a view that blocks would wait
-    for itself.
-    """
-    paths = {name: PATHS[name] for name in ANSWERS.keys() - CONFIGURED_SERVICES}
-    if embedded.server or not paths:
+    """Serve the upstream, on a thread, for the services whose addresses are not set."""
+    # On the event loop of the views, a view that blocks would wait for itself.
+    if not (services := ANSWERS.keys() - CONFIGURED_SERVICES):
         return
     for name in ("uvicorn.access", "uvicorn.error"):
-        logging.getLogger(name).addFilter(is_worth_logging)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    config = uvicorn.Config(upstream, log_config=None, lifespan="off")
-    embedded.server = uvicorn.Server(config)
-    run = functools.partial(embedded.server.run, sockets=[listener])
-    embedded.thread = threading.Thread(target=run, name="upstream", daemon=True)
-    embedded.thread.start()
+        logging.getLogger(name).addFilter(
+            lambda record: (record.threadName, record.levelname) != ("upstream", "INFO")
+        )
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(upstream, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run, args=[[listener]], name="upstream")
+    thread.daemon = True  # a late response does not hold the process
+    thread.start()
+    upstream_exit.callback(settings.SERVICES.update, dict(settings.SERVICES))
+    upstream_exit.callback(thread.join, 1)
+    upstream_exit.callback(setattr, server, "should_exit", True)
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    embedded.replaced = dict(settings.SERVICES)
-    settings.SERVICES |= {name: base + path for name, path in paths.items()}
-
-
-def is_worth_logging(record):
-    """Return whether a log record is not about the embedded upstream's daily work."""
-    return record.threadName != "upstream" or record.levelno > logging.INFO
-
-
-def stop_upstream():
-    """Stop the upstream, if it runs."""
-    if embedded.server:
-        embedded.server.should_exit = True
-        # A daemon: a late response does not hold the process.
-        embedded.thread.join(1)
-        embedded.server = None
-        settings.SERVICES |= embedded.replaced
+    settings.SERVICES |= {name: base + PATHS[name] for name in services}
 
 
 # ------------------------------------------------------------------- The verdict

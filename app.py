@@ -2948,14 +2948,9 @@ python app.py runserver [[address:]port]   serve, and reload on change
 python app.py race [EXPERIMENT …]          race the variants (race --help)
 python app.py export EXPERIMENT/VARIANT …  print a complete one-file program
 Everything else goes to Django's own commands (check, shell, dbshell, …)."""
-#: The variants that `--post` races, and what each request has; any token will do.
+#: The variants that `--post` races, and the form that they get.
 POSTED = {"cars/sync", "cars/async", "cars/sync_to_async"}
-TOKEN = "race" * 8
 CAR = {"engine": "V8 engine", "name": "Maker", "location": "Store"}
-POST = {"data": CAR | {"csrfmiddlewaretoken": TOKEN}}
-POST |= {"headers": {"Cookie": f"csrftoken={TOKEN}"}}
-#: What asking a server raises if it is another program.
-NO_LAB = httpx.HTTPError, httpx.InvalidURL, LookupError, TypeError, ValueError
 
 
 def fail(message) -> NoReturn:
@@ -2976,201 +2971,167 @@ def race_options(arguments):
     add("--yes", action="store_true", help="call outside services without asking")
     add("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_intermixed_args(arguments)
-    if not (0 < options.runs < 10**6 and 0 < options.users < 10**6):
-        fail("--runs and --users take a whole number from 1 to 999999.")
+    if min(options.runs, options.users) < 1:
+        fail("--runs and --users take a whole number, at least 1.")
     known = ["cars"] if options.post else [x for x in EXPERIMENTS if x not in UNRACED]
+    options.experiments = dict.fromkeys(options.experiments or known)
     for name in {text.partition("?")[0] for text in options.experiments} - {*known}:
         fail(f"Unknown experiment {name!r}; choose from {', '.join(known)}.")
     return options
 
 
-def start_server(stack, name, folder, **variables):
+def confirm(options, experiments):
+    """Return where the data come from. Ask before outside services are called."""
+    outside, source = CONFIGURED_SERVICES, data_source()
+    if options.url:
+        try:
+            options.url = options.url.rstrip("/")
+            response = httpx.get(f"{options.url}/status/", trust_env=False)
+            recent = response.raise_for_status().json()["upstream"]["recent"]
+        except (httpx.HTTPError, httpx.InvalidURL, LookupError, TypeError, ValueError):
+            fail(f"{options.url!r} does not answer as the lab does.")
+        outside, source = PATHS if recent is None else (), "simulated services"
+    calls = sum(x in outside for name in experiments for x in CALLS.get(name, ()))
+    if not calls:
+        return f"Data: {source}."
+    calls *= (options.runs + 1) * options.users
+    told = f"The race makes up to {calls:,} calls to {', '.join(outside)}."
+    if not options.yes:
+        print(told, "Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        if not sys.stdin.readline().lower().startswith("y"):
+            fail("No call was made; --yes allows them.")
+    return told
+
+
+async def start_server(stack, folder, name, upstream=""):
     """Start uvicorn in a process that ends with the stack, and return its address."""
     options = f"app:{name} --port=0 --log-level=info --no-access-log --no-use-colors"
     command = [sys.executable, "-m", "uvicorn", *options.split(), "--app-dir"]
     command.append(Path(__file__).resolve().parent)
-    env = os.environ | {"DATA_DIR": folder, "ALLOWED_HOSTS": "127.0.0.1"} | variables
-    # An interrupt within Popen would leave a process that nothing refers to.
-    interrupts = []
-    handler = signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
-    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
-    stack.callback(process.wait)
+    env = os.environ | {"DATA_DIR": folder, "ALLOWED_HOSTS": "127.0.0.1"}
+    env["UPSTREAM_URL"] = upstream
+    log = Path(folder, f"{name}.log")  # a pipe that nobody reads would stop the server
+    with log.open("w") as file:
+        process = subprocess.Popen(command, env=env, stderr=file)
+    stack.enter_context(process)  # which waits for its end
     stack.callback(process.kill)
-    signal.signal(signal.SIGINT, handler)
-    if interrupts:
-        raise KeyboardInterrupt
-    # While the stack unwinds, another SIGINT would leave a process or the folder behind.
-    stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    last = ""
-    for line in process.stderr:
-        if found := re.search(r"running on (http\S+)", line):
-            # A full pipe would stop the server, so a thread goes on reading.
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            return found[1]
-        if "application startup" not in line.lower():
-            last = line.removeprefix("ERROR:").strip()
-    fail(f"The server did not start: {last}")
+    while not (found := re.search(r"running on (http\S+)", log.read_text())):
+        await asyncio.sleep(0.05)  # Ctrl-C ends the server too, and the race here
+        if process.poll() is not None:
+            line = "(?m)^(?!.* startup failed)(?:ERROR: +)?(.+)"
+            reasons = re.findall(line, log.read_text())
+            fail(f"The server did not start: {' '.join(reasons[-1:])}")
+    return found[1]
 
 
 class Race:
     """Ask variants in turn, again and again, by many users at the same time."""
 
     def __init__(self, options):
-        self.options, self.base, self.statuses = options, options.url, []
-        self.runs = {}  # (experiment with query, variant, path): [(seconds, outcomes)]
+        self.options, self.status = options, {}
+        self.peaks = {"threads": 0, "rss_bytes": 0}
+        self.turns = {}  # (experiment with its query, view): [(seconds, outcomes)]
+        for text in options.experiments:
+            name = text.partition("?")[0]
+            for view in (f"{name}/{variant}" for variant in EXPERIMENTS[name]):
+                if view in POSTED if options.post else view not in UNRACED:
+                    self.turns[text, view] = []
 
-    def start(self):
+    async def start(self):
         """Race the variants of a server, or of one that is started for it."""
-        say = (lambda text: None) if self.options.json else print
-        with ExitStack() as stack:
-            if self.base is None:
-                say("Starting two servers…")
-                folder = stack.enter_context(TemporaryDirectory(prefix="race-"))
-                url = UPSTREAM_URL or start_server(stack, "upstream", folder)
-                self.base = start_server(stack, "application", folder, UPSTREAM_URL=url)
-            try:
-                self.prepare()
-            except NO_LAB:
-                fail(f"{self.base!r} does not answer as the lab does.")
-            say(self.confirm())
-            # The event loop that uvicorn would take: uvloop where there is one.
-            loop_factory = uvicorn.Config(None, log_config=None).get_loop_factory()
-            with asyncio.Runner(loop_factory=loop_factory) as runner:
-                runner.run(self.run())
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            with suppress(AttributeError, NotImplementedError):  # Windows lacks some
+                number = getattr(signal, name)
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+                    loop.add_signal_handler(number, task.cancel)
+        with TemporaryDirectory(prefix="race-") as folder, ExitStack() as stack:
+            url = self.options.url
+            if not url:
+                upstream = UPSTREAM_URL or await start_server(stack, folder, "upstream")
+                url = await start_server(stack, folder, "application", upstream)
+            await self.run(f"{url}/")
 
-    def prepare(self):
-        """Read from the server what there is to race."""
-        self.base = self.base.rstrip("/")
-        headers, pages = {"Accept": "application/json"}, ("/status/", "/", "/files/")
-        with httpx.Client(base_url=self.base, headers=headers, trust_env=False) as lab:
-            data = [lab.get(path).raise_for_status().json() for path in pages]
-        self.statuses.append(data[0])
-        listed, files = data[1]["experiments"], data[2]["files"]
-        # The sample comes last, and otherwise the largest file.
-        files.sort(key=lambda file: (file["name"] == "sample.bin", file["size"]))
-        left_out = UNRACED if files else UNRACED | {"files"}
-        for text in self.options.experiments or listed:
-            name, _, query = text.partition("?")
-            for place in (f"{name}/{variant}" for variant in listed[name]["variants"]):
-                is_get = not self.options.post and not {name, place} & left_out
-                if is_get or (self.options.post and place in POSTED):
-                    path = files[-1]["url"].split("/")[-1] if name == "files" else ""
-                    self.runs[text, place, f"/{place}/{path}?{query}"] = []
-        if not self.runs:
-            fail("There is nothing to race; `files` needs an upload first.")
+    async def run(self, url):
+        """Take the turns, and watch the server meanwhile."""
+        # A server closes idle connections: this closes them before it does.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3)
+        headers = {"Accept": "application/json", "Referer": url}
+        # Any token will do.
+        headers |= {"Cookie": f"csrftoken={'race' * 8}", "X-CSRFToken": "race" * 8}
+        session = aiohttp.ClientSession(url, connector=connector, headers=headers)
+        async with session, asyncio.TaskGroup() as group:
+            turns = group.create_task(self.take_turns(session))
+            while not turns.done():
+                # Seldom enough not to weigh on the figures.
+                await asyncio.wait([turns], timeout=0.1)
+                with suppress(aiohttp.ClientError, OSError, ValueError):
+                    async with session.get("status/") as response:
+                        self.status = await response.json()
+                for key, peak in self.peaks.items():
+                    self.peaks[key] = max(peak, self.status.get(key) or 0)
 
-    def confirm(self):
-        """Return where the data come from; ask before outside services are called."""
-        options, upstream = self.options, self.statuses[0]["upstream"]
-        outside = PATHS if upstream["recent"] is None else ()
-        outside = outside if options.url else CONFIGURED_SERVICES
-        services = (CALLS.get(place.split("/")[0], ()) for _, place, _ in self.runs)
-        calls = sum(service in outside for called in services for service in called)
-        if not calls:
-            source = "simulated services" if options.url else data_source()
-            return f"Data: {source}."
-        calls *= (options.runs + 1) * options.users
-        place = upstream["address"] if "usgs" in outside else ", ".join(outside)
-        told = f"The race makes up to {calls:,} calls to {place}."
-        if not options.yes:
-            print(told, "Go on? [y/N] ", end="", file=sys.stderr, flush=True)
-            answer = sys.stdin.readline() if sys.stdin.isatty() else ""
-            if answer.strip().lower() not in ("y", "yes"):
-                fail("No call was made; --yes allows them.")
-        return told
-
-    async def run(self):
+    async def take_turns(self, session):
         """Make a warm-up run and the counted runs, each of all variants in turn."""
-        async with aiohttp.ClientSession(
-            # A server closes idle connections: this closes them before it does.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept": "application/json", "Referer": f"{self.base}/"},
-            timeout=aiohttp.ClientTimeout(settings.DEADLINE + 10),
-        ) as self.session:
-            watch, began = asyncio.create_task(self.watch()), time.perf_counter()
-            turns = [*self.runs] * (self.options.runs + 1)
-            for number, variant in enumerate(turns):
-                show_progress(number / len(turns), began, variant[1])
-                started = time.perf_counter()
-                users = [self.ask(variant[2]) for _ in range(self.options.users)]
-                outcomes = await asyncio.gather(*users, return_exceptions=True)
-                self.runs[variant].append((time.perf_counter() - started, outcomes))
-                if any(isinstance(outcome, Exception) for outcome in outcomes):
-                    await self.settle()
-            watch.cancel()
-        show_progress(1, began)
+        turns, began = [*self.turns] * (self.options.runs + 1), time.perf_counter()
+        for done, (text, view) in enumerate(turns):
+            started = time.perf_counter()
+            if done and sys.stderr.isatty():
+                left = (started - began) * (len(turns) / done - 1)
+                told = f"{done} of {len(turns)}, {left:.0f} s left: {view}"
+                print(f"\x1b[K{told}", end="\r", file=sys.stderr, flush=True)
+            file = "sample.bin" if view.startswith("files/") else ""
+            path = f"{view}/{file}?{text.partition('?')[2]}"
+            users = [self.ask(session, path) for _ in range(self.options.users)]
+            outcomes = await asyncio.gather(*users, return_exceptions=True)
+            if done >= len(self.turns):  # it has warmed up
+                seconds = time.perf_counter() - started
+                self.turns[text, view].append((seconds, outcomes))
 
-    async def settle(self):
-        """Wait until the server has ended the requests that were given up.
-
-        A view that blocks serves them one after another, and would spoil the next turn.
-        """
-        count = len(self.statuses)
-        for _ in range(600):
-            await asyncio.sleep(0.1)
-            # Those of `watch` are requests, too.
-            if self.statuses[count:] and self.statuses[-1]["requests_in_flight"] <= 1:
-                return
-
-    async def ask(self, path):
+    async def ask(self, session, path):
         """Return a response's seconds and `held`. Raise what is wrong with it."""
-        ask = self.session.post if self.options.post else self.session.get
-        options = POST if self.options.post else {}
+        method, form = ("POST", CAR) if self.options.post else ("GET", None)
         started, body = time.perf_counter(), b""
-        async with ask(self.base + path, allow_redirects=False, **options) as response:
-            streamed = response.content_type == "application/x-ndjson"
+        async with session.request(method, path, data=form) as response:
+            is_json = "json" in response.content_type
             async for chunk in response.content.iter_any():
-                body = body + chunk if streamed else chunk
+                body = body + chunk if is_json else chunk
         seconds = time.perf_counter() - started
-        if response.status != (201 if self.options.post else 200):
+        if response.status not in (200, 201):
             raise ValueError(f"{response.status} {response.reason}")
-        if streamed and all(re.search(b'"error": ?"', x) for x in body.splitlines()):
-            raise ValueError("every gauge failed")  # the 200 was sent before
-        if b'"errors": {"' in body:
-            raise ValueError("a service failed")  # home is a 200 all the same
-        timing = response.headers.get("Server-Timing", "")
-        return seconds, float(re.search(r"held;dur=([\d.]+)|$", timing)[1] or 0) / 1000
-
-    async def watch(self):
-        """Read the server's status, seldom enough not to weigh on the figures."""
-        while True:
-            await asyncio.sleep(0.1)
-            with suppress(aiohttp.ClientError, OSError, ValueError):
-                async with self.session.get(f"{self.base}/status/") as response:
-                    self.statuses.append(await response.json())
+        # `streamed` has sent its 200 before it knows, and `home` is a 200 all the same.
+        streamed = response.content_type == "application/x-ndjson"
+        if (streamed and b'"error": null' not in body) or b'"errors": {"' in body:
+            raise ValueError("a service failed")
+        held = re.search(r"held;dur=([\d.]+)", response.headers["Server-Timing"])
+        return seconds, float(held[1]) / 1000
 
     def report(self):
         """Return what `--json` prints, and for each variant `times` and `errors`."""
-        rows = [self.figures(*item) for item in self.runs.items() if item[1][1:]]
+        rows = [self.figures(*key, found) for key, found in self.turns.items() if found]
         sync = {row["experiment"]: row for row in rows if row["variant"] == "sync"}
         for row in rows:
             row["speedup"] = speedup(row, sync.get(row["experiment"]), row["users"])
-        first = self.statuses[0] if self.statuses else {}
-        stack = {key: x for key, x in first.items() if isinstance(x, str | bool)}
-        stack["http_clients"] = first.get("http_clients")
-        stack["upstream"] = {"address": first.get("upstream", {}).get("address")}
-        report = {"stack": stack | {"processors": os.cpu_count()}, "results": rows}
-        for key in ("threads", "rss_bytes"):
-            peak = max((status.get(key) or 0 for status in self.statuses), default=0)
-            report[f"peak_{key}"] = peak or None
-        return report
+        stack = {k: x for k, x in self.status.items() if isinstance(x, str | bool)}
+        stack["http_clients"] = self.status.get("http_clients")
+        peaks = {f"peak_{key}": peak or None for key, peak in self.peaks.items()}
+        return {"stack": stack, "results": rows, **peaks}
 
-    def figures(self, variant, runs):
-        """Return the figures of a variant, without its warm-up."""
-        outcomes = [outcome for _, found in runs[1:] for outcome in found]
+    def figures(self, text, view, turns):
+        """Return the figures of a variant."""
+        outcomes = [outcome for _, made in turns for outcome in made]
         answers = sorted(x for x in outcomes if isinstance(x, tuple))
         errors = [x for x in outcomes if not isinstance(x, tuple)]
         times = [seconds for seconds, _ in answers]
         return {
-            "experiment": variant[0],
-            "variant": variant[1].partition("/")[2],
-            "pitfall": variant[1] in PITFALLS,
-            "runs": len(runs) - 1,
+            "experiment": text,
+            "variant": view.partition("/")[2],
+            "pitfall": view in PITFALLS,
+            "runs": len(turns),
             "users": self.options.users,
             "median_s": statistics.median(times) if times else None,
             "p95_s": times[math.ceil(0.95 * len(times)) - 1] if times else None,
-            "requests_per_s": len(times) / sum(seconds for seconds, _ in runs[1:]),
+            "requests_per_s": len(times) / sum(seconds for seconds, _ in turns),
             "held_s": max((held for _, held in answers), default=None),
             "failed": len(errors),
             "times": times,
@@ -3178,43 +3139,29 @@ class Race:
         }
 
 
-def draw_bar(share, width):
-    """Return a bar of block characters: at least one, if there is anything to show."""
-    return "█" * max(share > 0, round(share * width))
-
-
-def show_progress(share, began, place=""):
-    """Show on a terminal how far the race is, and how long it will take."""
-    if sys.stderr.isatty():
-        left = (time.perf_counter() - began) * (1 / (share or 1) - 1)
-        told = f"{left:4.0f} s left, {place}" if share else f"warming up, {place}"
-        told = f"\r\x1b[K{draw_bar(share, 20):20} {share:4.0%} {told:.50}"
-        print(told, end="\n" if share == 1 else "", file=sys.stderr, flush=True)
-
-
 def print_table(rows, leaders, width):
     """Print a table with a bar for each variant; a dash stands for no value."""
-    measure = "requests_per_s" if rows[0]["users"] > 1 else "median_s"
-    largest = max(row[measure] or 0 for row in rows) or 1
+    slowest = max(cost(row, row["users"]) for row in rows) or 1
     shapes = {"median_s": in_ms, "p95_s": in_ms, "requests_per_s": "{:,.1f}".format}
     shapes |= {"held_s": in_ms, "speedup": "{:.2f}".format}
     line = "{:1} {:18}{:>10}{:>10}{:>9}{:>9}{:>9}  {}"
-    print(line.format("", "", "median", "95 %", "req/s", "held", "speed-up", ""))
+    heads = "median", "95 %", "req/s", "held", "speed-up", "time"
+    print(line.format("", "* leads, ! pitfall", *heads))
     for row in rows:
         mark = "!" if row["pitfall"] else "*" if row["variant"] in leaders else ""
         cells = ["-" if row[x] is None else shapes[x](row[x]) for x in shapes]
-        bar = draw_bar((row[measure] or 0) / largest, width - 69)
+        bar = "█" * math.ceil(cost(row, row["users"]) / slowest * (width - 69))
         print(line.format(mark, row["variant"], *cells, bar).rstrip())
 
 
 def print_report(report, options, stopped):
     """Print each experiment's table and verdict, then what the server took."""
     width = max(79, min(shutil.get_terminal_size().columns - 1, 110))
+    users, runs = options.users, options.runs
     for text, group in groupby(report["results"], lambda row: row["experiment"]):
-        rows, users, runs = list(group), options.users, options.runs
+        rows = list(group)
         found = verdict(text.partition("?")[0], rows, users, runs, stopped)
-        told = f"users: {users}, runs of each: {runs}; * leads, ! is a pitfall"
-        print(f"\n{text}, {told}")
+        print(f"\n{text}, users: {users}, runs of each: {runs}")
         print_table(rows, found["leaders"], width)
         lines = [f"{line['title']}: {line['text']}" for line in found["lines"]]
         lines += [f"{x['variant']}: {x['errors'][0]}" for x in rows if x["errors"]]
@@ -3222,35 +3169,36 @@ def print_report(report, options, stopped):
             print(textwrap.fill(line, width, subsequent_indent="  "))
     threads, memory = report["peak_threads"], report["peak_rss_bytes"] or 0
     print(f"\nThe server at its highest: {threads} threads, {memory >> 20} MB")
-    stack = ", ".join(f"{key} {value}" for key, value in report["stack"].items())
-    print(textwrap.fill(re.sub(r"[{}']", "", stack), width))
 
 
 def race(arguments):
     """Race, print what came of it, and return the exit status."""
-    racing, stopped = Race(race_options(arguments)), False
-    # SIGTERM and SIGHUP end a race as Ctrl-C does: with nothing left behind. A shell's
-    # background jobs ignore SIGINT, and nohup's ignore SIGHUP.
+    options, stopped = race_options(arguments), False
+    racing = Race(options)
+    # A background job ignores it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     # A terminal may lack block characters, and a pipe gets each line at once.
     sys.stdout.reconfigure(errors="replace", line_buffering=True)
+    # The event loop that uvicorn would take: uvloop where there is one.
+    loop_factory = uvicorn.Config(None, log_config=None).get_loop_factory()
     try:
-        racing.start()
-    except KeyboardInterrupt:
+        told = confirm(options, [view.partition("/")[0] for _, view in racing.turns])
+        if not options.json:
+            print(told if options.url else f"Starting two servers…\n{told}")
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(racing.start())
+    except (asyncio.CancelledError, KeyboardInterrupt):
         stopped = True
     except OSError as error:
         fail(error)
     report = racing.report()
     failed = any(row["failed"] for row in report["results"])
-    if racing.options.json:
+    if options.json:
         for row in report["results"]:
             del row["times"], row["errors"]
         print(json.dumps(report))
     elif report["results"]:
-        print_report(report, racing.options, stopped)
+        print_report(report, options, stopped)
     else:
         print("Nothing has been measured.")
     return 130 if stopped else int(failed)
@@ -3267,10 +3215,10 @@ class Server(uvicorn.Server):
 
 def runserver(address):
     """Serve at `[address:]port`, and start again when the file changes."""
-    found = re.fullmatch(r"(?:(.+):)?([0-9]{1,5})", address)
-    if not found or int(found[2]) > 65535:
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
         sys.exit("Give [address:]port, as in 127.0.0.1:8000.")
-    options = {"host": (found[1] or "127.0.0.1").strip("[]"), "port": int(found[2])}
+    options = {"host": host.strip("[]") or "127.0.0.1", "port": int(port)}
     options |= {"reload_dirs": [str(Path(__file__).parent)], "reload": True}
     uvicorn.run("app:application", timeout_graceful_shutdown=7, **options)
 
@@ -3282,10 +3230,8 @@ def main(arguments):
             # uvicorn raises the signal again when it has shut down. Python's own handler
             # would then wait for threads that are stuck; the system's ends the process.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            options = {"timeout_graceful_shutdown": 7}
-            server = Server(uvicorn.Config("app:application", **options))
-            server.run()
-            sys.exit(0 if server.started else 3)
+            config = uvicorn.Config("app:application", timeout_graceful_shutdown=7)
+            Server(config).run()
         case ["runserver", *rest]:
             runserver(" ".join(rest) or "8000")
         case ["race", *rest]:

@@ -62,7 +62,7 @@ import weakref
 from base64 import b64encode
 from collections import defaultdict, deque
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from contextvars import Context, ContextVar
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
@@ -1685,15 +1685,16 @@ def lab_middleware(get_response):
         request.started = request.scope.get("started", time.perf_counter())
         request.about = ABOUT
         request.source = SOURCE
-        with heartbeat:  # under `application`, it counts from the arrival on
+        # Under `application`, it has counted since the arrival.
+        with nullcontext() if "started" in request.scope else heartbeat:
             try:
                 # A server without lifespan has not started it.
                 if not lab_ready.is_set():
                     await sync_to_async(start_lab, thread_sensitive=False)()
                 request.get_host()  # which may raise DisallowedHost
                 response = await get_response(request)
-            except StartError as error:
-                response = render_error(request, 503, str(error))
+            except LabError as error:
+                response = render_error(request, error.status, str(error))
             except DisallowedHost:
                 sentence = "Unknown host. See ALLOWED_HOSTS."
                 response = render_error(request, 400, sentence)
@@ -2256,8 +2257,8 @@ async def status(request):
     recent = None if CONFIGURED_SERVICES & ANSWERS.keys() else list(RECENT_CALLS.copy())
     clients = f"httpx {httpx.__version__}", f"aiohttp {aiohttp.__version__}"
     data = process_status() | {
-        "requests_in_flight": application.in_flight,
-        "lanes": application.lanes.status(),
+        "requests_in_flight": heartbeat.requests,
+        "lanes": application.lanes(),
         "upstream": {
             "address": address_of("usgs"),
             "in_flight": embedded.in_flight,
@@ -2460,33 +2461,13 @@ def export_command(arguments):
 
 # Django takes a thread for each asynchronous request, because of its signals and closing:
 # ten thousand waiting requests need ten thousand threads. Here a request has a lane, which
-# takes a thread at the first synchronous call and keeps it until the request ends.
+# takes a thread at the first synchronous call and keeps it until the request ends. It
+# closes its database connections then, whatever CONN_MAX_AGE is.
 # For another site, copy this section and write `application = LanesHandler()`.
 
-BUSY = errno.EAGAIN, "All lanes are busy."
-#: Receivers of Django's that would take a thread for each request. `clean_up` and `close`
-#: do their work, or there is nothing to do: a request's URLconf ends with its context.
-RECEIVERS = [
-    (signals.request_started, django.db.reset_queries),
-    (signals.request_started, close_old_connections),
-    (signals.request_finished, close_old_connections),
-    (signals.request_finished, close_caches),
-    (signals.request_finished, reset_urlconf),
-]
-
-
-class Lanes:
-    """Hold the threads that lanes run on: `size` that are kept, and extra ones."""
-
-    def __init__(self, size, patience):
-        self.size, self.patience = size, patience
-        self.pool = ThreadPoolExecutor(size, "lane")
-        self.waiting, self.busy, self.extra = set(), set(), set()
-
-    def status(self):
-        """Return how many threads are kept and in use, and how many requests wait."""
-        sets = {"busy": self.busy, "waiting": self.waiting, "extra": self.extra}
-        return {"size": self.size} | {name: len(lanes) for name, lanes in sets.items()}
+#: Django's receivers need no thread: a lane closes connections itself, nobody else has any.
+OWN = close_caches, close_old_connections, django.db.reset_queries, reset_urlconf
+OWN_IDS = {*map(id, OWN)}
 
 
 class Lane(Executor):
@@ -2497,82 +2478,66 @@ class Lane(Executor):
     at once. Past that it waits, `patience` seconds in all.
     """
 
-    def __init__(self, lanes):
-        self.lanes, self.calls = lanes, SimpleQueue()
-        self.claim = threading.Lock()  # who acquires it runs the lane, or ends it
-        self.since = self.timer = None
-        self.ended = False
+    def __init__(self, handler):
+        self.handler, self.calls, self.job = handler, SimpleQueue(), None
 
     def submit(self, function, /, *args, **kwargs):
         """Queue a call and return its future. The first call asks for a thread."""
         future = Future()
-        if self.ended:
-            future.set_exception(BlockingIOError(*BUSY))
-            return future
         self.calls.put((future, functools.partial(function, *args, **kwargs)))
-        if self.since is None:
-            self.since = time.monotonic()
-            self.lanes.waiting.add(self)
-            self.lanes.pool.submit(self.run, self.lanes.busy)
-            self.timer = asyncio.get_running_loop().call_later(1, self.ask_again)
+        if self.job is None:
+            self.start(self.handler.pool, self.handler.kept)
+            loop = asyncio.get_running_loop()
+            loop.call_later(1, self.ask_again, loop.time() + self.handler.patience)
+        elif self.job.cancelled():  # no thread was free in time
+            self.shutdown()
         return future
 
-    def ask_again(self):
-        """Ask for an extra thread. After `patience` seconds, give up."""
-        lanes = self.lanes
-        if self not in lanes.waiting:
+    def start(self, pool, jobs):
+        """Ask a pool for a thread. Keep the job among `jobs` until it is done."""
+        self.job = pool.submit(self.run)
+        jobs.add(self.job)
+        self.job.add_done_callback(jobs.discard)
+
+    def ask_again(self, end):
+        """Ask for an extra thread if there is none yet. After `end`, give up."""
+        loop, handler = asyncio.get_running_loop(), self.handler
+        if self.job.running() or self.job.done():
             return
-        if time.monotonic() - self.since >= lanes.patience:
-            self.end()
-            return
-        self.timer = asyncio.get_running_loop().call_later(0.1, self.ask_again)
-        if len(lanes.extra) < 4 * lanes.size:
-            lanes.extra.add(self)
-            run = functools.partial(self.run, lanes.extra)
+        if loop.time() >= end:
+            self.shutdown()
+        elif len(handler.extra) < 4 * handler.size and self.job.cancel():
+            pool = ThreadPoolExecutor(1, "lane-extra")
             try:
-                threading.Thread(target=run, name="lane-extra", daemon=True).start()
+                self.start(pool, handler.extra)
             except RuntimeError:  # the machine has no more threads
-                lanes.extra.discard(self)
+                self.shutdown()
+            pool.shutdown(wait=False)  # its thread ends with the job
+        else:
+            loop.call_later(0.1, self.ask_again, end)
 
-    def run(self, threads):
+    def run(self):
         """Make the calls on this thread until the request ends."""
-        if self.claim.acquire(blocking=False):
-            threads.add(self)
-            self.lanes.waiting.discard(self)
-            clean_up()
-            for future, call in iter(self.calls.get, None):
-                if future.set_running_or_notify_cancel():
-                    try:
-                        future.set_result(call())
-                    except BaseException as error:
-                        future.set_exception(error)
-            clean_up()
-        threads.discard(self)
+        for future, call in iter(self.calls.get, None):
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:
+                    future.set_exception(error)
+        for connection in connections.all(initialized_only=True):
+            # A new one has no transaction that this request has left open.
+            del connections[connection.alias]
+            with suppress(Exception):
+                connection.close()
 
-    def end(self):
+    def shutdown(self, wait=True, *, cancel_futures=False):
         """Take no more calls. Fail those that still wait for a thread."""
-        self.ended = True
         self.calls.put(None)
-        if self.timer:
-            self.timer.cancel()
-        if self.claim.acquire(blocking=False):
-            self.lanes.waiting.discard(self)
+        if self.job and self.job.cancel():
             for future, _ in iter(self.calls.get, None):
                 if future.set_running_or_notify_cancel():
-                    future.set_exception(BlockingIOError(*BUSY))
-
-
-def clean_up():
-    """Do for this thread what Django does as a request begins and ends."""
-    try:
-        django.db.reset_queries()
-        for connection in connections.all(initialized_only=True):
-            if connection.in_atomic_block:  # left open, and nothing else would end it
-                connection.close()
-                del connections[connection.alias]
-        close_old_connections()
-    except Exception:  # raised, it would end the lane and leave the request waiting
-        logging.getLogger("django.request").exception("A lane was not cleaned up.")
+                    busy = BlockingIOError(errno.EAGAIN, "All lanes are busy.")
+                    future.set_exception(busy)
 
 
 class LanesHandler(ASGIHandler):
@@ -2583,54 +2548,44 @@ class LanesHandler(ASGIHandler):
     def __init__(self, size=40, patience=10):
         django.setup(set_prefix=False)
         super().__init__()
-        self.lanes, self.loop, self.semaphore = Lanes(size, patience), None, None
+        self.size, self.patience = size, patience
+        self.pool = ThreadPoolExecutor(size, "lane-kept")
+        self.kept, self.extra = set(), set()  # jobs on the threads kept, and on others
+        self.loop = self.semaphore = None
 
-    def start(self, loop):
-        """Take Django's receivers off the signals, and make what belongs to a loop."""
-        self.loop, self.semaphore = loop, asyncio.Semaphore(4)
-        for sender, function in RECEIVERS:
-            sender.disconnect(function)
+    def lanes(self):
+        """Return how many threads are kept and in use, and how many requests wait."""
+        jobs = self.kept.copy()
+        busy = sum(job.running() for job in jobs)
+        counts = {"busy": busy, "waiting": len(jobs) - busy, "extra": len(self.extra)}
+        return {"size": self.size} | counts
 
-    def stop(self):
-        """Give Django its receivers back, and let the idle threads end."""
-        for sender, function in RECEIVERS:
-            sender.connect(function)
-        self.lanes.pool.shutdown(wait=False)
-        self.lanes, self.loop = Lanes(self.lanes.size, self.lanes.patience), None
-
-    async def __call__(self, scope, receive, send):
-        """Handle one request on a lane."""
-        if scope["type"] != "http":
-            return await super().__call__(scope, receive, send)  # which raises
+    async def handle(self, scope, receive, send):
+        """Handle a request on a lane."""
         loop = asyncio.get_running_loop()
         if loop is not self.loop:
-            self.start(loop)
+            self.loop, self.semaphore = loop, asyncio.Semaphore(4)
         # At most four requests begin in an iteration of the event loop. uvloop accepts
         # one connection in each, and the next one would wait for all that begins in it.
         await self.semaphore.acquire()
         loop.call_soon(self.semaphore.release)
-        lane = Lane(self.lanes)
-        try:
+        with Lane(self) as lane:
             async with ThreadSensitiveContext(executor=lane):  # for sync_to_async
-                await self.handle(scope, receive, send)
-        finally:
-            lane.end()
+                await self.handle_on_lane(scope, receive, send)
 
-    async def handle(self, scope, receive, send):
+    async def handle_on_lane(self, scope, receive, send):
         """Do what Django's `handle` does, but take a thread only if one is needed."""
-        try:
-            body = await self.receive_body(scope, receive)
-        except django.core.exceptions.RequestAborted:
-            return
-        with closing(body):
-            set_script_prefix(get_script_prefix(scope))
-            await signals.request_started.asend(sender=type(self), scope=scope)
-            request, response = self.create_request(scope, body)
-            if request:
-                response = await self.respond(request, receive, send)
-            else:
-                await self.send_response(response, send)
-            await self.close(request, response)
+        with suppress(django.core.exceptions.RequestAborted):
+            with closing(await self.receive_body(scope, receive)) as body:
+                set_script_prefix(get_script_prefix(scope))
+                if has_receivers(signals.request_started):
+                    await signals.request_started.asend(type(self), scope=scope)
+                request, response = self.create_request(scope, body)
+                if request:
+                    response = await self.respond(request, receive, send)
+                else:
+                    await self.send_response(response, send)
+                await self.close(request, response)
 
     async def receive_body(self, scope, receive):
         """Return the body as a file."""
@@ -2657,58 +2612,52 @@ class LanesHandler(ASGIHandler):
                 raise
         finally:
             watcher.cancel()
-        return response
+        return response or HttpResponse()
 
     async def close(self, request, response):
         """Close a response, on the event loop if that calls nothing that may wait."""
-        closers = response._resource_closers if response else []
         if (
-            signals.request_finished.receivers  # which may be connected at any time
+            has_receivers(signals.request_finished)
             or caches.all(initialized_only=True)
             or hasattr(request, "_files")
-            or any(closer != request.close for closer in closers)
+            or any(closer != request.close for closer in response._resource_closers)
+            or type(response).close != HttpResponse.close
         ):
-            close = functools.partial(close_response, response, type(self))
             try:
-                await sync_to_async(close)()
+                await sync_to_async(response.close)()
             except BlockingIOError:  # what the response holds must not stay open
-                await sync_to_async(close, thread_sensitive=False)()
-        elif response:
-            response.close()
+                await sync_to_async(response.close, thread_sensitive=False)()
+        elif request:
+            request.close()  # all that is left of `response.close` without receivers
 
 
-def close_response(response, sender):
-    """Close a response and the caches, where calls may wait."""
-    try:
-        if response:
-            response.close()
-        else:
-            signals.request_finished.send(sender=sender)
-    finally:
-        close_caches()
-        close_old_connections()
+def has_receivers(signal):
+    """Return whether a signal has receivers other than Django's at this moment."""
+    return any(key not in OWN_IDS for (key, _), *_ in signal.receivers)
 
 
 async def expire_on_disconnect(timeout, receive):
     """Let a timeout expire as soon as the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await receive()  # after the body, nothing else can come
     timeout.reschedule(0)
 
 
 # ------------------------------------------------------------- The ASGI application
 
-SPOOL_BYTES = 2**20  # a larger body arrives in a file
 DISCARD_BYTES, DISCARD_SECONDS = 64 * 2**20, 10  # at most, of a body that is refused
 lab_ready, lab_lock = threading.Event(), threading.Lock()
 
 
-class StartError(Exception):
-    """Say in one line why the laboratory cannot start."""
+class LabError(Exception):
+    """Refuse a request, or the start, with a status and a sentence."""
+
+    def __init__(self, status, sentence, unread=False):
+        super().__init__(sentence)
+        self.status, self.unread = status, unread  # whether more of a body will come
 
 
 def start_lab():
-    """Start what the pages need, unless it runs already. Raise StartError."""
+    """Start what the pages need, unless it runs already. Raise LabError."""
     with lab_lock:
         if lab_ready.is_set():
             return
@@ -2717,12 +2666,9 @@ def start_lab():
             with closing(connections["default"]) as connection:
                 connection.ensure_connection()  # makes the tables
             start_upstream()
-        except OSError as error:
-            text = f"DATA_DIR={DATA_DIR} cannot be used: {error.strerror}."
-            raise StartError(text) from None
-        except DatabaseError as error:
-            line = str(error).partition("\n")[0]
-            raise StartError(f"The database cannot be used: {line}") from None
+        except (OSError, DatabaseError) as error:
+            reason = str(error).partition("\n")[0]
+            raise LabError(503, f"The laboratory cannot start: {reason}") from None
         # A codec whose first import fails, as when file descriptors are short, cannot be
         # imported later. Django's log of errors needs this one.
         "".encode("unicode_escape")
@@ -2754,34 +2700,22 @@ def log_briefly(record):
 class FormRequest(ASGIRequest):
     """Free the disk as soon as a form is parsed, or cannot be parsed."""
 
-    def _load_post_and_files(self):
+    def parse_file_upload(self, META, post_data):
         try:
-            super()._load_post_and_files()
+            return super().parse_file_upload(META, post_data)
         except Exception:
             for handler in self.upload_handlers:  # Django closes only complete files
                 with suppress(AttributeError, OSError):
                     handler.file.close()
             raise
-        if self.content_type == "multipart/form-data":
+        finally:
             self._stream.close()
-
-
-class RequestRejected(Exception):
-    """Reject a request before its view, with a status and a sentence."""
-
-    def __init__(self, status, sentence, unread=False):
-        super().__init__(sentence)
-        self.status, self.unread = status, unread  # whether more of a body will come
 
 
 class Application(LanesHandler):
     """Serve the site on lanes. Start with the server, and limit what is received."""
 
-    request_class = FormRequest
-
-    def __init__(self):
-        super().__init__(LANES, settings.DEADLINE)
-        self.in_flight, self.http_parser = 0, None
+    request_class, http_parser = FormRequest, None
 
     async def __call__(self, scope, receive, send):
         """Serve the lifespan or a request; refuse a websocket."""
@@ -2791,12 +2725,7 @@ class Application(LanesHandler):
             await receive()
             await send({"type": "websocket.close"})  # not accepted: the client gets 403
         else:
-            module = type(getattr(receive, "__self__", receive)).__module__
-            if module.startswith("uvicorn.protocols.http."):
-                self.http_parser = module.rpartition(".")[2].removesuffix("_impl")
-            headers = drop_trailers(scope["headers"])
-            scope = scope | {"started": time.perf_counter(), "headers": headers}
-            await self.serve(scope, receive, send)
+            await super().__call__(scope, receive, send)
 
     async def lifespan(self, receive, send):
         """Start and stop with the server."""
@@ -2806,41 +2735,39 @@ class Application(LanesHandler):
         loop.set_default_executor(ThreadPoolExecutor(32, "pool"))
         try:
             await asyncio.to_thread(start_lab)
-        except StartError as error:
+        except LabError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         gc.freeze()  # what is there stays; a full collection of it takes 30 ms
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self.stop()
         for client in loop_clients.pop(loop, {}).values():
             await (client.close if hasattr(client, "close") else client.aclose)()
         await asyncio.to_thread(stop_upstream)
         lab_ready.clear()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def serve(self, scope, receive, send):
-        """Serve a request, or send an error with a sentence."""
-        has_begun = False
-
-        async def noting_send(message):
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        self.in_flight += 1
-        try:
-            with heartbeat:
-                await super().__call__(scope, receive, noting_send)
-        except RequestRejected as error:
-            await self.reject(scope, receive, send, error)
-        except asyncio.CancelledError:
-            # The server stops. uvicorn would log a traceback and send a bare 500.
-            if not has_begun:
-                error = RequestRejected(503, "The server is stopping. Try again.")
+    async def handle(self, scope, receive, send):
+        """Handle a request, or send an error with a sentence."""
+        module = type(getattr(receive, "__self__", receive)).__module__
+        if found := re.match(r"uvicorn\.protocols\.http\.(\w+)_impl", module):
+            self.http_parser = found[1]
+        # uvicorn adds trailers to its own list while the body arrives. Those that are in
+        # it already can be told from headers only if a `Trailer` field announces them.
+        announced = b",".join(v for k, v in scope["headers"] if k == b"trailer").lower()
+        trailers = {name.strip() for name in announced.split(b",")}
+        headers = [pair for pair in scope["headers"] if pair[0] not in trailers]
+        scope = scope | {"started": time.perf_counter(), "headers": headers}
+        with heartbeat:
+            try:
+                await super().handle(scope, receive, send)
+            except LabError as error:
                 await self.reject(scope, receive, send, error)
-        finally:
-            self.in_flight -= 1
+            except asyncio.CancelledError:
+                # The server stops. uvicorn would log a traceback and send a bare 500.
+                with suppress(Exception):  # raised if the response has begun
+                    error = LabError(503, "The server is stopping. Try again.")
+                    await self.reject(scope, receive, send, error)
 
     async def reject(self, scope, receive, send, error):
         """Send an error at once, but complete the response once the body is discarded.
@@ -2852,39 +2779,39 @@ class Application(LanesHandler):
         scope = scope | {"query_string": b"", "headers": accept}
         request = self.request_class(scope, BytesIO())
         request.started = scope["started"]
-        response = render_error(request, error.status, str(error))
+        response = add_headers(request, render_error(request, error.status, str(error)))
         response.headers["Connection"] = "close"
 
-        async def send_unfinished(message):
-            more = message["type"] == "http.response.body"
-            await send(message | ({"more_body": True} if more else {}))
+        async def content():
+            yield response.content
+            more, size = error.unread, 0
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DISCARD_SECONDS):
+                    while more and size < DISCARD_BYTES:
+                        message = await receive()
+                        size += len(message.get("body", b""))
+                        more = message.get("more_body", False)
 
-        await self.send_response(add_headers(request, response), send_unfinished)
-        if error.unread:
-            await discard_body(receive)
-        await send({"type": "http.response.body"})
+        options = {"status": error.status, "headers": response.headers}
+        await self.send_response(StreamingHttpResponse(content(), **options), send)
 
     def create_request(self, scope, body):
-        """Return Django's request, and no response. Raise RequestRejected."""
+        """Return Django's request, and no response. Raise LabError."""
         with suppress(BadRequest, ValueError, LookupError):
             return self.request_class(scope, body), None
-        raise RequestRejected(400, "The query or the Content-Type is malformed.")
+        raise LabError(400, "The query or the Content-Type is malformed.")
 
     async def receive_body(self, scope, receive):
-        """Return the body as a file. Raise RequestRejected, or Django's RequestAborted."""
-        headers = dict(scope["headers"])
-        length = headers.get(b"content-length", b"")
-        has_body = length or b"transfer-encoding" in headers
-        if scope["method"] in ("GET", "HEAD") and not has_body:
-            return BytesIO()
+        """Return the body as a file. Raise LabError, or Django's RequestAborted."""
+        headers, folder = dict(scope["headers"]), settings.FILE_UPLOAD_TEMP_DIR
         is_upload = scope["path"].startswith("/upload/")
         limit = settings.MAX_UPLOAD_BYTES if is_upload else MAX_BODY_BYTES
         too_large = f"The body is larger than {limit} bytes."
-        if length.isdigit() and int(length[:20]) > limit:
+        if int(headers.get(b"content-length", 0)) > limit:
             # A client that asks first, with `Expect`, has sent none of it.
-            raise RequestRejected(413, too_large, unread=b"expect" not in headers)
-        folder, size, more = settings.FILE_UPLOAD_TEMP_DIR, 0, True
-        body = SpooledTemporaryFile(SPOOL_BYTES, dir=folder)  # noqa: SIM115
+            raise LabError(413, too_large, b"expect" not in headers)
+        body = SpooledTemporaryFile(MAX_BODY_BYTES, dir=folder)  # noqa: SIM115
+        size, more = 0, True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -2892,52 +2819,24 @@ class Application(LanesHandler):
             chunk, more = message.get("body", b""), message.get("more_body", False)
             size += len(chunk)
             if size > limit:
-                raise RequestRejected(413, too_large, unread=more)
+                raise LabError(413, too_large, more)
             try:
-                await write_chunk(body, chunk, size)
+                if size > MAX_BODY_BYTES:  # from here on, the body is in a file
+                    os.makedirs(folder, exist_ok=True)
+                    await asyncio.to_thread(body.write, chunk)
+                else:
+                    body.write(chunk)
             except OSError as error:
                 status = 503 if error.errno in SHORTAGES else 507
-                sentence = "The body could not be stored."
-                raise RequestRejected(status, sentence, unread=more) from None
+                raise LabError(status, "The body could not be stored.", more) from None
         body.seek(0)
-        if not length:  # without one, Django reads no form
+        if size and b"content-length" not in headers:
+            # Without one, Django reads no form.
             scope["headers"].append((b"content-length", b"%d" % size))
         return body
 
 
-async def write_chunk(body, chunk, size):
-    """Write to a body, on a thread if it is in a file."""
-
-    def write():
-        os.makedirs(settings.FILE_UPLOAD_TEMP_DIR, exist_ok=True)  # it may be gone
-        body.write(chunk)
-
-    await asyncio.to_thread(write) if size > SPOOL_BYTES else body.write(chunk)
-
-
-def drop_trailers(headers):
-    """Return a copy of the headers, without those that a `Trailer` field announces.
-
-    uvicorn adds trailers to its own list while the body arrives. Trailers that are in the
-    list already can be told from headers only if they are announced.
-    """
-    values = [value.lower() for name, value in headers if name == b"trailer"]
-    trailers = {name.strip() for value in values for name in value.split(b",")}
-    return [pair for pair in headers if pair[0] not in trailers]
-
-
-async def discard_body(receive):
-    """Receive the rest of a body, within limits."""
-    size, more = 0, True
-    with suppress(TimeoutError):
-        async with asyncio.timeout(DISCARD_SECONDS):
-            while more and size < DISCARD_BYTES:
-                message = await receive()
-                size += len(message.get("body", b""))
-                more = message.get("more_body", False)
-
-
-application = Application()
+application = Application(LANES, settings.DEADLINE)
 stock = get_asgi_application()  # to compare with: `uvicorn app:stock`
 
 # --------------------------------------------------------------- The command line

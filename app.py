@@ -345,9 +345,16 @@ async def fetch_reading_async(site, seconds):
 
 async def fetch_reading_httpx(client, site):
     """Return a gauge's Reading, fetched with an `httpx.AsyncClient`."""
-    query, seconds = usgs_query([site]), settings.DEADLINE
-    call = fetch_httpx(client, "usgs", query, seconds, parse_reading, site)
-    reading, error = await call
+    service, query = "usgs", usgs_query([site])
+    options = {"headers": settings.SERVICE_HEADERS[service]}
+    call = client.stream("GET", settings.SERVICES[service] + query, **options)
+    try:
+        async with asyncio.timeout(settings.DEADLINE), call as response:
+            body = await anext(response.aiter_raw(MAX_BYTES + 1), b"")
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        failure = TIMED_OUT if isinstance(error, TimeoutError) else FAILED
+        return Reading(site, SITES[site], error=failure)
+    reading, error = read_json(response.status_code, body, parse_reading, site)
     return reading or Reading(site, SITES[site], error=error)
 
 
@@ -394,16 +401,13 @@ def recency(one):
 
 async def stream_rows(request):
     """Yield the page up to its rows, each row when it arrives, and the rest."""
-
-    def halves():
-        data = {"upstream_calls": len(SITES), "sites": SITES}
-        html = page(request, "rivers.html", data, rows="@@rows@@").content.decode()
-        return html.split("@@rows@@")
-
-    yield halves()[0]
+    data = {"upstream_calls": len(SITES), "sites": SITES}
+    render = functools.partial(page, request, "rivers.html", data, rows="@@rows@@")
+    yield render().content.partition(b"@@rows@@")[0]
     async for reading in arriving_readings():
         yield render_row(reading)
-    yield halves()[1]  # rendered last, because it shows the load time
+    # Rendered last, because it shows the load time.
+    yield render().content.partition(b"@@rows@@")[2]
 
 
 async def arriving_readings():
@@ -418,35 +422,23 @@ async def arriving_readings():
             task.cancel()
 
 
-shared_calls = {}  # (event loop, key): its task, and a future for each waiting client
+shared_calls = {}  # (event loop, key): its task, and a semaphore for its clients
 
 
 async def share_call(key, call):
     """Return what a call returns to all that wait for it, and whether this started it."""
-    loop = asyncio.get_running_loop()
-    if started := (loop, key) not in shared_calls:
+    key = asyncio.get_running_loop(), key
+    if started := key not in shared_calls:
         # In a context of its own, because it may outlast the request that began it.
-        task = loop.create_task(run_shared_call((loop, key), call), context=Context())
-        shared_calls[loop, key] = task, []
-    # A future each: with `shield`, a crowd that leaves at once costs quadratic time.
-    future = loop.create_future()
-    shared_calls[loop, key][1].append(future)
-    return await future, started
-
-
-async def run_shared_call(key, call):
-    """Make a call and pass what it returns, or raises, to all that wait for it."""
-    try:
-        result, error = await call(), None
-    except BaseException as exception:
-        result, error = None, exception
-    _, futures = shared_calls.pop(key)  # this entry kept the task alive
-    for future in futures:
-        # One client goes on in each iteration of the event loop: uvloop sends at its
-        # end, so the first would wait until the last one's page is made.
-        await asyncio.sleep(0)
-        if not future.done():
-            future.set_exception(error) if error else future.set_result(result)
+        task = asyncio.create_task(call(), context=Context())
+        shared_calls[key] = task, asyncio.Semaphore(0)
+        task.add_done_callback(lambda task: shared_calls.pop(key)[1].release())
+    task, turn = shared_calls[key]
+    # With `shield`, a crowd that leaves at once takes seconds. One client goes on in each
+    # iteration of the event loop: uvloop sends at its end, so the first would wait until
+    # the last one's page is made.
+    async with turn:
+        return task.result(), started
 
 
 # --------------------------------------------------------------- Experiment: home
@@ -502,18 +494,14 @@ async def fetch_part(name, seconds):
 
 
 def parse_part(data, service):
-    """Return {list: [{field: value}]}. Raise ValueError for a value of another type."""
+    """Return {list: [{field: value}]}. Raise an error for a value of another type."""
     name, fields = HOME_SERVICES[service]
     rows = [{key: row[key] for key in fields} for row in data[name]]
     for value, kind in ((row[key], fields[key]) for row in rows for key in fields):
-        if not (is_number(value) if kind is float else is_text(value)):
+        # `str.isprintable` raises TypeError for what is no text.
+        if not (is_number(value) if kind is float else str.isprintable(value)):
             raise ValueError(value)
     return {name: rows}
-
-
-def is_text(value):
-    """Return whether a value from JSON is a text that can be shown."""
-    return isinstance(value, str) and value.isprintable()
 
 
 def is_number(value):
@@ -540,8 +528,10 @@ async def rates_async(request):
 TEMPLATES["rates.html"] = """\
 <p>One {{ base }} in {{ symbol }} from {{ start_date }} to {{ end_date }}: {{ days }} days,
 from a response with {{ currencies }} currencies.</p>
-<svg viewBox="0 0 480 200" role="img" aria-label="{{ symbol }} from {{ low }} to {{ high }}">
-<polyline points="{{ points }}"/></svg><p>Lowest {{ low }}, highest {{ high }}, last {{ last }}.</p>
+<svg viewBox="0 0 480 200" overflow="visible" role="img"
+aria-label="{{ symbol }} from {{ low }} to {{ high }}"><svg viewBox="{{ box }}" overflow="visible"
+preserveAspectRatio="none"><polyline points="{{ points }}" vector-effect="non-scaling-stroke"/>
+</svg></svg><p>Lowest {{ low }}, highest {{ high }}, last {{ last }}.</p>
 <form><label>Currency <input name="symbol" value="{{ symbol }}" size="4" maxlength="3"
 required></label> <button>Show</button></form>"""
 
@@ -557,16 +547,12 @@ def rates_page(request, rates, error):
         return render_error(request, 400, "Unknown currency.", field="symbol")
     data = {"base": base, "start_date": min(days), "end_date": max(days)}
     data |= {"days": len(days), "currencies": len(set().union(*days.values()))}
-    extra = {"symbol": symbol, "low": min(line), "high": max(line), "last": line[-1]}
-    return page(request, "rates.html", data, points=line_points(line), **extra)
-
-
-def line_points(series):
-    """Return the points of an SVG polyline in a box of 480 by 200."""
-    low, high = min(series), max(series)
-    across, up = 480 / max(1, len(series) - 1), 180 / (high - low or 1)
-    points = [(i * across, 190 - (value - low) * up) for i, value in enumerate(series)]
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    low, high = min(line), max(line)
+    extra = {"symbol": symbol, "low": low, "high": high, "last": line[-1]}
+    # The browser fits the box into the picture. Its y axis points down.
+    extra["box"] = f"0 {-high} {len(line)} {high - low or 1}"
+    extra["points"] = " ".join(f"{day},{-rate}" for day, rate in enumerate(line))
+    return page(request, "rates.html", data, **extra)
 
 
 def parse_rates(data):
@@ -882,11 +868,10 @@ def make_pdf():
     text += b"(This page was served at %s.) Tj ET" % PLACEHOLDER
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R"
-        b" /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 /MediaBox [0 0 612 792] >>",
+        b"<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources 5 0 R >>",
         b"<< /Length %d >>\nstream\n%s\nendstream" % (len(text), text),
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>",
         b"<< /Title (Certificate) /Subject (Served at %s) >>" % PLACEHOLDER,
     ]
     pdf, table = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", b"0000000000 65535 f \n"
@@ -931,16 +916,11 @@ def upload_path(name):
 
 def open_regular(path, flags):
     """Open a regular file: no link, folder or pipe. Raise Http404 for anything else."""
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        if error.errno in SHORTAGES:
-            raise
-        raise Http404 from error
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
+    if os.path.isfile(path) and not os.path.islink(path):
+        # It may be replaced in the meantime, with a link or a pipe, or deleted.
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        with suppress(FileNotFoundError):
+            return os.open(path, flags)
     raise Http404
 
 
@@ -952,19 +932,18 @@ def describe_range(request, name, info):
     size, modified = info.st_size, int(info.st_mtime)
     etag = f'"{info.st_ino:x}-{info.st_mtime_ns:x}-{size:x}"'
     headers = {"ETag": etag, "Last-Modified": http_date(modified)}
-    headers |= {"Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
+    status, start, end = byte_range(request, size, headers)
+    headers |= {"Accept-Ranges": "bytes", "Content-Length": end - start}
+    if status != 200:
+        sent = "*" if status == 416 else f"{start}-{end - 1}"
+        headers["Content-Range"] = f"bytes {sent}/{size}"
     headers["Content-Disposition"] = content_disposition_header(True, name)
+    headers["Cache-Control"] = "no-cache"
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     response = HttpResponse(content_type=kind, headers=headers)
-    # A 304 or 412 takes precedence over the range.
     response = get_conditional_response(request, etag, modified, response)
-    status, start, end = byte_range(request, size, headers)
-    if response.status_code == 200:
+    if response.status_code == 200:  # a 304 or 412 takes precedence over the range
         response.status_code = status
-        response.headers["Content-Length"] = end - start
-    if response.status_code in (206, 416):
-        sent = "*" if status == 416 else f"{start}-{end - 1}"
-        response.headers["Content-Range"] = f"bytes {sent}/{size}"
     return response, start, end
 
 
@@ -1037,10 +1016,9 @@ async def upload_async(request):
     if request.method != "POST":
         return page(request, "upload.html", {}, limit=settings.MAX_UPLOAD_BYTES)
     upload = one_file(request)
-    read = sync_to_async(upload.read, thread_sensitive=False)
     folder = settings.FILE_UPLOAD_TEMP_DIR
     async with aiofiles.tempfile.NamedTemporaryFile(dir=folder) as file:
-        while chunk := await read(CHUNK_BYTES):
+        while chunk := await asyncio.to_thread(upload.read, CHUNK_BYTES):
             await file.write(chunk)
         await file.flush()
         name = await asyncio.to_thread(publish, file.name, upload.name)
@@ -1064,7 +1042,7 @@ class UploadHandler(TemporaryFileUploadHandler):
 
     def new_file(self, field, name, *args, **kwargs):
         os.makedirs(settings.FILE_UPLOAD_TEMP_DIR, exist_ok=True)
-        super().new_file(field, "".join(safe_name(name)), *args, **kwargs)
+        super().new_file(field, safe_name(name), *args, **kwargs)
 
 
 def uploaded_page(request, name, size):
@@ -1084,14 +1062,13 @@ def one_file(request):
 
 
 def publish(path, name):
-    """Link a complete file into UPLOADS under a safe form of the name. Return that name.
+    """Link a complete file into UPLOADS under a safe name. Return the name that it gets.
 
     A link appears at once or not at all, never overwrites, and outlives the first name.
     """
     UPLOADS.mkdir(parents=True, exist_ok=True)
     os.chmod(path, settings.FILE_UPLOAD_PERMISSIONS)
-    stem, suffix = safe_name(name)
-    name = stem + suffix
+    stem, suffix = os.path.splitext(name)
     while True:
         with suppress(FileExistsError):
             os.link(path, UPLOADS / name)
@@ -1100,12 +1077,12 @@ def publish(path, name):
 
 
 def safe_name(name):
-    """Return the stem and the suffix of a name, with only letters, digits, "_-."."""
+    """Return a safe form of a name, with only letters, digits, "_-."."""
     name = unicodedata.normalize("NFC", name).strip(" ").replace(" ", "_")
     stem, suffix = (re.sub(r"[^-\w.]", "", part) for part in os.path.splitext(name))
     # A name has 255 bytes: 180, 64 for 16 characters of suffix, and 7 from `publish`.
     stem = stem.lstrip(".").encode()[:180].decode(errors="ignore")
-    return stem or "file", suffix[:16]
+    return (stem or "file") + suffix[:16]
 
 
 # --------------------------------------------------------------- Upstream clients
@@ -1159,31 +1136,14 @@ async def fetch_async(service, query, seconds, parse, *arguments):
     """Return (what `parse` makes of the JSON, None), or (None, a sentence)."""
     options = {"headers": settings.SERVICE_HEADERS[service], "allow_redirects": False}
     call = loop_client(make_session).get(settings.SERVICES[service] + query, **options)
-    body = bytearray()
     try:
         async with asyncio.timeout(seconds), call as response:
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    break
+            body = await response.content.readexactly(MAX_BYTES + 1)
+    except asyncio.IncompleteReadError as error:
+        body = error.partial  # the whole body, unless it is longer
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return None, TIMED_OUT if isinstance(error, TimeoutError) else FAILED
     return read_json(response.status, body, parse, *arguments)
-
-
-async def fetch_httpx(client, service, query, seconds, parse, *arguments):
-    """Return what `fetch_async` returns, with an `httpx.AsyncClient`."""
-    options, body = {"headers": settings.SERVICE_HEADERS[service]}, bytearray()
-    call = client.stream("GET", settings.SERVICES[service] + query, **options)
-    try:
-        async with asyncio.timeout(seconds), call as response:
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    break
-    except (httpx.HTTPError, OSError, ValueError) as error:
-        return None, TIMED_OUT if isinstance(error, TimeoutError) else FAILED
-    return read_json(response.status_code, body, parse, *arguments)
 
 
 def make_session():
@@ -1223,8 +1183,6 @@ def read_json(status, body, parse, *arguments):
 # -------------------------------------------------------------------------- Pages
 
 TYPES = ["text/html", "application/json", "application/x-ndjson"]  # HTML, or JSON
-#: Error numbers that say that file descriptors or threads are short.
-SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.EAGAIN}
 
 
 # In a project, end with `return render(request, template, data | extra, status=status)`.
@@ -1570,6 +1528,8 @@ def address_of(service):
     return re.sub("//.*@", "//", settings.SERVICES[service])
 
 
+#: Error numbers that say that file descriptors or threads are short.
+SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.EAGAIN}
 #: Where the readings come from, for the pages.
 SOURCE = address_of("usgs") if "usgs" in CONFIGURED_SERVICES else "embedded"
 

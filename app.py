@@ -101,16 +101,16 @@ from django.db.utils import DatabaseError, InterfaceError, OperationalError
 from django.dispatch import receiver
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import FileResponse
+from django.middleware.csrf import CsrfViewMiddleware, get_token
 from django.template.defaultfilters import pluralize
 from django.template.loader import render_to_string
-from django.urls import path, set_script_prefix
+from django.urls import path, re_path, set_script_prefix
 from django.utils.cache import get_conditional_response, patch_vary_headers
-from django.utils.decorators import async_only_middleware
 from django.utils.html import escape, format_html_join
 from django.utils.http import content_disposition_header, http_date
 from django.utils.safestring import mark_safe
-from django.views.decorators.csrf import csrf_protect, ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
+from django.views.generic import RedirectView
 
 # ----------------------------------------------------------------------- Settings
 
@@ -1356,7 +1356,7 @@ LANES = env_number("LANES", 40, 1, 1000)
 MAX_BODY_BYTES = 2**20
 settings.MAX_UPLOAD_BYTES = env_number("MAX_UPLOAD_BYTES", 2**30, 1, 2**50)
 settings.DEADLINE = env_number("DEADLINE", 10.0, 0.1, 300)
-# Not Django's middleware but `add_headers` sets these, and `form_view` protects forms.
+# `LabMiddleware` protects forms and sets these headers, in the place of Django's own.
 settings.SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
 
 ADDRESS = re.compile("sqlite:///(?!.*:memory:)[^?#]+|postgresql://[^/?#]+/[^/?#]+")
@@ -1469,21 +1469,18 @@ def framed_page(request, template, data, status=200, **extra):
     """
     load_time = time.perf_counter() - request.started
     experiment, _, variant = request.resolver_match.view_name.partition("/")
-    made = ""
+    made = f"Made in <strong>{load_time:.4f} s</strong>"
     if variant:
-        made = f"Made in <strong>{load_time:.4f} s</strong>"
         head = {"experiment": experiment, "variant": variant, "load_time": load_time}
         data = head | data
     if (calls := data.get("upstream_calls")) is not None:
-        data["source"] = request.source
-        made += f" with {calls} call{pluralize(calls)} to {escape(request.source)}"
+        data["source"] = SOURCE
+        made += f" with {calls} call{pluralize(calls)} to the upstream"
     if prefers_json(request):
         return JsonResponse(data, status=status)
     main = render_to_string(template, data | extra, request)
-    before, between, after = frame(
-        experiment, variant, *request.about.get(experiment, ())
-    )
-    return HttpResponse(f"{before}{main}{between}{made}{after}", status=status)
+    before, between, after = frame(experiment, variant)
+    return HttpResponse(f"{before}{main}{between}{made}.{after}", status=status)
 
 
 def framed_error(request, status, sentence, **fields):
@@ -1496,13 +1493,15 @@ def framed_error(request, status, sentence, **fields):
 
 
 page, render_error = framed_page, framed_error  # noqa: F811 - views call these now
+#: Experiment: what the frame of its pages shows. Filled where all of them are known.
+ABOUT = {}
 
 
 @functools.lru_cache(maxsize=256)
-def frame(experiment, variant, siblings=(), note=""):
+def frame(experiment, variant):
     """Return what stands around a page's own parts, which is the same for all clients."""
-    names = {"experiment": experiment, "variant": variant, "siblings": siblings}
-    html = render_to_string("frame.html", names | {"note": note, "part": "@@part@@"})
+    names = {"experiment": experiment, "variant": variant, "part": "@@part@@"}
+    html = render_to_string("frame.html", names | ABOUT.get(experiment, {}))
     return html.split("@@part@@")
 
 
@@ -1530,7 +1529,7 @@ def address_of(service):
 
 #: Error numbers that say that file descriptors or threads are short.
 SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.EAGAIN}
-#: Where the readings come from, for the pages.
+#: Where the readings come from.
 SOURCE = address_of("usgs") if "usgs" in CONFIGURED_SERVICES else "embedded"
 
 
@@ -1560,7 +1559,7 @@ def add_headers(request, response):
     is_json = "json" in response.headers.get("Content-Type", "")
     is_error = response.status_code >= 400 and not response.streaming
     if is_error and (not response.content or prefers_json(request) and not is_json):
-        response = add_sentence(request, response)
+        add_sentence(request, response)
     if not response.streaming and response.status_code not in (204, 304):
         response.headers.setdefault("Content-Length", str(len(response.content)))
     for name, value in HEADERS.items():
@@ -1575,21 +1574,20 @@ def add_headers(request, response):
 
 
 def add_sentence(request, response):
-    """Return an error that says what its status means, with the headers it had."""
+    """Let an error say what its status means."""
     status = HTTPStatus(response.status_code)
     error = render_error(request, status, f"{status.description or status.phrase}.")
-    for name in response.headers.keys() - {"Content-Type", "Content-Length"}:
-        error.headers[name] = response.headers[name]
-    return error
+    response.content = error.content
+    response.headers["Content-Type"] = error.headers["Content-Type"]
+    del response.headers["Content-Length"]
 
 
 def note_thread(view):
     """Return a synchronous view that notes its thread for the Server-Timing header."""
 
-    @functools.wraps(view)
-    def noting_view(request, **kwargs):
+    def noting_view(request, *args, **kwargs):
         request.thread = threading.current_thread().name
-        return view(request, **kwargs)
+        return view(request, *args, **kwargs)
 
     return noting_view
 
@@ -1600,51 +1598,51 @@ class Heartbeat:
     PERIOD = 0.005
 
     def __init__(self):
-        self.requests, self.loop, self.last = 0, None, 0
-        self.gaps = deque(maxlen=4000)  # (end, length), for the last twenty seconds
+        self.requests, self.loop = 0, None
+        self.beats = deque(maxlen=4000)  # their times, of the last twenty seconds
 
     def __enter__(self):
         self.requests += 1
         loop = asyncio.get_running_loop()
         if self.loop is not loop:
-            self.loop, self.last = loop, time.perf_counter()
-            loop.call_later(self.PERIOD, self.beat)
+            self.loop = loop
+            self.beat()
 
     def __exit__(self, *error):
         self.requests -= 1
 
     def beat(self):
-        """Note the gap since the last beat."""
-        now = time.perf_counter()
-        self.gaps.append((now, now - self.last))
-        self.last = now
+        """Note the time, again and again as long as there are requests."""
+        self.beats.append(time.perf_counter())
         if self.requests:
             self.loop.call_later(self.PERIOD, self.beat)
         else:
             self.loop = None
 
     def held_since(self, arrival):
-        """Return the longest gap since an arrival, in seconds over the period."""
-        now = time.perf_counter()
-        held = now - max(self.last, arrival)  # a view that blocks ends before a beat
-        for end, gap in reversed(self.gaps):
-            if end < arrival:
+        """Return the longest time without a beat since an arrival, over the period."""
+        held, end = 0, time.perf_counter()  # a view that blocks ends before a beat
+        for beat in reversed(self.beats):
+            held = max(held, end - max(beat, arrival))
+            if beat < arrival:
                 break
-            held = max(held, min(gap, end - arrival))
+            end = beat
         return max(0, held - self.PERIOD)
 
 
 heartbeat = Heartbeat()
 
 
-@async_only_middleware
-def lab_middleware(get_response):
-    """Measure a request and add the headers, without a thread switch for each hook."""
+class LabMiddleware(CsrfViewMiddleware):
+    """Measure a request, protect forms and add the headers.
 
-    async def middleware(request):
+    MiddlewareMixin would switch to a thread and back for each of its hooks.
+    """
+
+    sync_capable = False
+
+    async def __acall__(self, request):
         request.started = request.scope.get("started", time.perf_counter())
-        request.about = ABOUT
-        request.source = SOURCE
         # Under `application`, it has counted since the arrival.
         with nullcontext() if "started" in request.scope else heartbeat:
             try:
@@ -1652,37 +1650,29 @@ def lab_middleware(get_response):
                 if not lab_ready.is_set():
                     await sync_to_async(start_lab, thread_sensitive=False)()
                 request.get_host()  # which may raise DisallowedHost
-                response = await get_response(request)
+                response = await self.get_response(request)
             except LabError as error:
                 response = render_error(request, error.status, str(error))
             except DisallowedHost:
                 sentence = "Unknown host. See ALLOWED_HOSTS."
                 response = render_error(request, 400, sentence)
+            if response.status_code < 400:
+                self.process_response(request, response)  # sets the cookie
             return add_headers(request, response)
 
-    return middleware
+    async def process_view(self, request, view, args, kwargs):
+        """Check a form's token, on a thread because that parses the form."""
+        if request.resolver_match.view_name not in FORMS:
+            return None
+        self.process_request(request)
+        get_token(request)  # as JSON, too, the page of a form sets the cookie
+        if request.method != "POST":
+            return None
+        check = sync_to_async(super().process_view, thread_sensitive=False)
+        return await check(request, view, args, kwargs)
 
 
-def protect(view):
-    """Return a view that takes a form, with CSRF protection, as the middleware gives it.
-
-    The protection reads the form. A large one would hold the event loop, so that of an
-    asynchronous view is parsed beforehand, on a thread.
-    """
-    view = form_view(csrf_protect(ensure_csrf_cookie(view)))
-    if not inspect.iscoroutinefunction(view):
-        return view
-
-    async def parse_first(request):
-        if request.method == "POST":
-            await sync_to_async(lambda: request.POST, thread_sensitive=False)()
-        return await view(request)
-
-    return parse_first
-
-
-# CsrfViewMiddleware would take a thread for each request; `protect` takes its place.
-settings.MIDDLEWARE = ["app.lab_middleware"]
+settings.MIDDLEWARE = ["app.LabMiddleware"]
 settings.CSRF_FAILURE_VIEW = "app.csrf_failure"
 
 # ---------------------------------------------------------- The embedded upstream
@@ -2186,44 +2176,41 @@ def data_source(service="usgs"):
     """Return where the data of a service come from."""
     if service in CONFIGURED_SERVICES:
         return f"services at {address_of(service)}"
-    return f"simulated services, {UPSTREAM_LATENCY:g} s each; set USGS_URL for the real one"
+    # The services that take no key are invented.
+    advice = f"; set {service.upper()}_URL for the real one" * (service in KEY_HEADERS)
+    return f"simulated services, {UPSTREAM_LATENCY:g} s each{advice}"
 
 
-def show_source(request, experiment, variant, kind):
+def show_source(request, experiment, variant, file):
     """Return a variant's view as plain text, or its complete program as an attachment."""
     if not (view := EXPERIMENTS.get(experiment, {}).get(variant)):
-        return render_error(request, 404, "Unknown variant.")
-    if kind == "view":
+        raise Http404
+    if not file:
         return HttpResponse(view_source(view), "text/plain; charset=utf-8")
-    headers = {
-        "Content-Disposition": f'attachment; filename="{experiment}_{variant}.py"'
-    }
     program = export([f"{experiment}/{variant}"])
+    disposition = content_disposition_header(True, f"{experiment}_{variant}.py")
+    headers = {"Content-Disposition": disposition}
     return HttpResponse(program, "text/x-python; charset=utf-8", headers=headers)
 
 
 def process_status():
     """Return the process's threads and resident bytes, as the kernel counts them."""
-    try:
+    with suppress(OSError):
         text = Path("/proc/self/status").read_text()
-    except OSError:
-        return {"threads": threading.active_count(), "rss_bytes": None}
-    counts = dict(re.findall(r"(?m)^(\w+):\s+(\d+)", text))
-    return {"threads": int(counts["Threads"]), "rss_bytes": 1024 * int(counts["VmRSS"])}
+        counts = {k: int(n) for k, n in re.findall(r"(?m)^(\w+):\s+(\d+)", text)}
+        return {"threads": counts["Threads"], "rss_bytes": 1024 * counts["VmRSS"]}
+    return {"threads": threading.active_count(), "rss_bytes": None}
 
 
 async def status(request):
     """Return how the server is doing, always as JSON."""
-    recent = None if CONFIGURED_SERVICES & ANSWERS.keys() else list(RECENT_CALLS.copy())
+    upstream = {"address": address_of("usgs"), "in_flight": embedded.in_flight}
+    upstream["recent"] = None if CONFIGURED_SERVICES else list(RECENT_CALLS.copy())
     clients = f"httpx {httpx.__version__}", f"aiohttp {aiohttp.__version__}"
     data = process_status() | {
         "requests_in_flight": heartbeat.requests,
         "lanes": application.lanes(),
-        "upstream": {
-            "address": address_of("usgs"),
-            "in_flight": embedded.in_flight,
-            "recent": recent,
-        },
+        "upstream": upstream,
         "event_loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
         "http_parser": application.http_parser,
         "http_clients": dict(zip(("sync", "async"), clients, strict=True)),
@@ -2236,34 +2223,25 @@ async def status(request):
     return JsonResponse(data)
 
 
-@require_safe
-async def redirect_to_files(request, variant):
-    """Redirect the links between variants, which name no file, to the list of files."""
-    return HttpResponse(status=302, headers={"Location": "/files/"})
-
-
-source = "source/<experiment>/<variant>/"
 urlpatterns = [
     path("", require_safe(index)),
     path("verdict/", verdict_view),
     path("status/", require_safe(status)),
-    path(source, require_safe(show_source), {"kind": "view"}),
-    path(f"{source}app.py", require_safe(show_source), {"kind": "program"}),
-    path("files/<slug:variant>/", redirect_to_files),
+    re_path(r"^source/([^/]+)/([^/]+)/(app\.py)?$", require_safe(show_source)),
+    # The links between variants name no file.
+    path("files/<slug:_>/", require_safe(RedirectView.as_view(url="/files/"))),
     *urlpatterns[1:],
 ]
 for pattern in urlpatterns:
-    name, _, variant = (pattern.name or "").partition("/")
-    if hasattr(EXPERIMENTS.get(name, {}).get(variant), "__wrapped__"):  # by form_view
-        pattern.callback = protect(pattern.callback)
     if not inspect.iscoroutinefunction(pattern.callback):
         pattern.callback = note_thread(pattern.callback)
-#: Experiment: its variants, which of them are pitfalls, and a note, for its pages.
-ABOUT = {}
+
+FORMS = set()  # the variants that have `form_view`
 for name, variants in EXPERIMENTS.items():
-    siblings = tuple((variant, f"{name}/{variant}" in PITFALLS) for variant in variants)
-    notes = [f"Data: {data_source(service)}." for service in CALLS.get(name, ())]
-    ABOUT[name] = siblings, " ".join(dict.fromkeys(notes))
+    siblings = [(variant, f"{name}/{variant}" in PITFALLS) for variant in variants]
+    notes = dict.fromkeys(f"Data: {data_source(x)}." for x in CALLS.get(name, ()))
+    ABOUT[name] = {"siblings": siblings, "note": " ".join(notes)}
+    FORMS |= {f"{name}/{x}" for x in variants if hasattr(variants[x], "__wrapped__")}
 
 # ------------------------------------------------------------------------- Export
 
@@ -2271,7 +2249,6 @@ for name, variants in EXPERIMENTS.items():
 CHANGES = {
     r"DATA_DIR = .*": "DATA_DIR = Path(__file__).resolve().parent",
     r'ROOT_URLCONF="app",': "ROOT_URLCONF=__name__,",
-    r"\nif base := os.environ.*(\n    .*)+": "",
     r'"app(\.\w+)"': r'f"{__name__}\1"',
     r"ALLOWED_HOSTS=.*": 'ALLOWED_HOSTS=["localhost", "127.0.0.1", "[::1]"],',
     r"queries = start_query_log\(\)": "query_log.set(queries := [])",
@@ -2281,10 +2258,11 @@ CHANGES = {
 }
 #: Part of a statement: what it needs without naming it.
 NEEDS = {
-    "urlpatterns": ["settings.ROOT_URLCONF", "settings.LOGGING_CONFIG"],
-    "models.Model)": ["django.setup", "settings.INSTALLED_APPS", "settings.DATABASES"],
+    "urlpatterns": ["settings", "settings.ROOT_URLCONF", "settings.LOGGING_CONFIG"],
+    "models.Model)": ["settings.INSTALLED_APPS", "connection_created.connect"],
+    "INSTALLED_APPS": ["settings.DATABASES", "django.setup"],
     "form_view": ["settings.ALLOWED_HOSTS", "settings.MIDDLEWARE"],
-    "request.FILES": ["settings.FILE_UPLOAD_HANDLERS"],
+    "request.FILES": ["settings.FILE_UPLOAD_HANDLERS", "UploadHandler"],
     "render_to_string": ["settings.TEMPLATES"],
     "BadRequest": ["handler400"],
     "Http404": ["handler404"],
@@ -2294,127 +2272,116 @@ NEEDS = {
 @functools.cache
 def symbols(text):
     """Return the names that a statement, or a setting, binds; and those that it needs."""
-    code = f"settings.configure(\n{text}\n)" if text[0] == " " else text
-    tables = [symtable.symtable(code, "app", "exec")]
+    # Without its indentation, a setting reads as an assignment.
+    tables = [symtable.symtable(textwrap.dedent(text), "app", "exec")]
     for table in tables:
         tables += table.get_children()
     bound = [s.get_name() for s in tables[0].get_symbols() if s.is_assigned()]
     needed = {s.get_name() for t in tables for s in t.get_symbols() if s.is_global()}
-    needed.update(re.findall(r"settings\.[A-Z_]+|[\w-]+\.html|(?<=__}\.)\w+", text))
+    needed.update(re.findall(r"[\w-]+\.\w+", text))
     return bound, needed.union(*(more for key, more in NEEDS.items() if key in text))
 
 
 @functools.cache
 def definitions(source):
-    """Return {name: {(line, text)}} of a source's statements, settings and templates."""
+    """Return {name: {(line, part, text)}} of a source's statements.
+
+    Each name that is imported, and each setting, is a part of its statement.
+    """
     lines, found = ["", *source.splitlines()], defaultdict(set)
-    for node in (x for x in ast.parse(source).body if not hasattr(x, "names")):
+
+    def lines_of(node):
+        first = min(x.lineno for x in [node, *getattr(node, "decorator_list", [])])
+        while lines[first - 1].lstrip().startswith("#"):
+            first -= 1
+        return first, "\n".join(lines[first : node.end_lineno + 1])
+
+    for node in ast.parse(source).body:
         call = ast.unparse(node).partition("(")[0]
-        for part in node.value.keywords if call == "settings.configure" else [node]:
-            first = min(x.lineno for x in [part, *getattr(part, "decorator_list", [])])
-            while lines[first - 1].lstrip().startswith("#"):
-                first -= 1
-            text = "\n".join(lines[first : part.end_lineno + 1])
-            names = re.findall(r'^TEMPLATES\[\s*"(.+?)"', text) or symbols(text)[0]
-            if part is not node:
-                names = [f"settings.{part.arg}"]
-            elif not names or "@receiver" in text:  # it registers something
-                names = [*names, call, "effects"]
-            for name in names:
-                found[name].add((first, text))
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for part, alias in enumerate(node.names):
+                node.names = [alias]
+                found[alias.name].add((node.lineno, part, ast.unparse(node)))
+        elif call == "settings.configure":
+            for keyword in node.value.keywords:
+                part = node.lineno, *lines_of(keyword)
+                found[f"settings.{keyword.arg}"].add(part)
+        elif not isinstance(node, ast.If):
+            first, text = lines_of(node)
+            template = re.findall(r'^TEMPLATES\[\s*"(.+?)"', text)
+            for name in symbols(text)[0] or template or [call]:
+                found[name].add((first, 0, text))
     return found
 
 
 def collect(names, defined):
-    """Return the (line, text) of all that these names need, directly or not."""
+    """Return the parts that these names need, directly or not."""
     names, found = list(names), set()
     while names:
         new = defined.get(names.pop(), set()) - found
         found |= new
-        names += [name for _, text in new for name in symbols(text)[1]]
+        names += [name for *_, text in new for name in symbols(text)[1]]
     return found
 
 
-def arrange(found):
-    """Return statements in order, with the blank lines that a formatter asks for."""
+def arrange(found, lines):
+    """Return parts as statements, with the blank lines that a formatter asks for."""
     body, last, end = "", "", 0
-    keywords = [text for _, text in sorted(found) if text[0] == " "]
-    call = "\n".join(["settings.configure(", *keywords, ")"])
-    for line, statement in sorted(found):
-        text = call if statement in keywords else statement
-        if text != last:
-            is_block = re.search("(?m)^(@|async def |def |class )", f"{last}\n{text}")
-            body += "\n" * (3 if is_block else 1 if line == end + 1 else 2) + text
-        last, end = text, line + statement.count("\n")
+    for line, parts in groupby(sorted(found), key=lambda part: part[0]):
+        first, *rest = [text for *_, text in parts]
+        text = ", ".join([first, *(name.rpartition(" ")[2] for name in rest)])
+        if first[0] == " ":
+            text = "\n".join(["settings.configure(", first, *rest, ")"])
+        is_block = re.search("(?m)^(@|async def |def |class )", f"{last}\n{text}")
+        body += "\n" * (3 if is_block else 2 if "" in lines[end : line - 1] else 1)
+        body, last, end = body + text, text, line + text.count("\n")
     return body
-
-
-def import_lines(source, text):
-    """Return the imports that a text needs, in order, and the packages among them."""
-    groups, packages = {True: [], False: []}, {"uvicorn"}
-    needed = {*symbols(text)[1], *re.findall(r"\b\w+\.\w+", text)}
-    for node in (x for x in ast.parse(source).body if hasattr(x, "names")):
-        node.names = [x for x in node.names if x.name in needed]
-        if node.names:
-            root = (getattr(node, "module", "") or node.names[0].name).partition(".")[0]
-            line = ast.unparse(node)
-            if len(line) > 88:
-                line = line.replace(", ", ",\n    ") + ",\n)"
-                line = line.replace("import ", "import (\n    ")
-            groups[root in sys.stdlib_module_names].append(line)
-            packages.add(root)
-    return "\n\n".join("\n".join(group) for group in groups.values() if group), packages
 
 
 def export(names):
     """Return the program that has these views. Raise LookupError for an unknown name."""
+    source, _, rest = Path(__file__).read_text("utf-8").partition("\nEXPERIMENTS = ")
+    table = ast.parse(rest.partition("\n}\n")[0] + "}").body[0].value
+    texts = [ast.unparse(view) for variants in table.values for view in variants.values]
     views = {f"{e}/{v}": EXPERIMENTS[e][v] for e in EXPERIMENTS for v in EXPERIMENTS[e]}
     if unknown := {*names} - {*views, *EXPERIMENTS}:
         raise LookupError(f"Unknown {min(unknown)!r}; choose from {', '.join(views)}.")
     chosen = [x for x in views if {x, x.partition("/")[0]} & {*names}]
     alone, urls = len(chosen) == 1 and chosen == [*names], ""
-    source, _, rest = Path(__file__).read_text("utf-8").partition("\nEXPERIMENTS = ")
-    table = ast.parse(rest.partition("\n}\n")[0] + "}").body[0].value
-    texts = [ast.unparse(text) for variants in table.values for text in variants.values]
     for name, text in zip(views, texts, strict=True):
-        route = ("" if alone else f"{name}/") + "<name>" * name.startswith("files/")
+        route = f"{name}/" * (not alone) + "<name>" * name.startswith("files/")
         view = text if hasattr(views[name], "__wrapped__") else f"require_safe({text})"
-        url = f'path("{route}", {view})' if name in chosen else ""
-        urls += url if alone or not url else f"\n    {url},"
-    urls = f"urlpatterns = [{urls}]" if alone else f"urlpatterns = [{urls}\n]"
+        urls += f'\n    path("{route}", {view}),' * (name in chosen)
+    if alone:
+        about = inspect.getdoc(views[chosen[0]]) or chosen[0]
+        return program(source, about + "\n" * ("\n" in about), urls.strip("\n ,"))
+    return program(source, f"Serve {', '.join(chosen)}.", f"{urls}\n")
 
+
+def program(source, about, urls):
+    """Return a program: its docstring, its URLs, and what they need of the source."""
     for old, new in CHANGES.items():
         source = re.sub(old, new, source)
-    defined = definitions(source)
-    found = collect(symbols(urls)[1], defined)
-    nameable = {x: defined[x] for x in defined if not x.startswith("settings.")}
-    for effect in defined["effects"]:
-        if collect(symbols(effect[1])[1], nameable) & found:
-            found |= collect(symbols(effect[1])[1], defined) | {effect}
-
-    body = f"{arrange(found)}\n\n\n{urls}\napplication = get_asgi_application()\n"
-    body += '\nif __name__ == "__main__":\n    uvicorn.run(application)\n'
+    end = f"urlpatterns = [{urls}]\napplication = get_asgi_application()\n"
+    end += '\nif __name__ == "__main__":\n    uvicorn.run(application)\n'
+    found = collect(symbols(end)[1], definitions(source))
+    body = f"{arrange(found, source.splitlines())}\n\n\n{end}"
     for service in REAL_SERVICES:
         if not re.search(rf'"{service}"(?!: "|\])', body):
             body = re.sub(rf'(\n    #.*)?\n    "{service}": "http.*', "", body)
-    imports, packages = import_lines(source, body)
     pins = re.findall(r'(?m)^#   ("(\w+).*"),$', source)
-    pins = ", ".join(pin for pin, package in pins if package in packages)
+    roots = re.findall(r"(?m)^(?:from|import) (\w+)", body)
+    pins = ", ".join(pin for pin, package in pins if package in roots)
     head = f'# /// script\n# requires-python = ">=3.11"\n# dependencies = [{pins}]\n# ///\n'
-    about = inspect.getdoc(views[chosen[0]]) if alone else f"Serve {', '.join(chosen)}."
-    about = about or chosen[0]
-    end = "\n" * ("\n" in about)
-    return f'{head}"""{about}{end}"""\n\n{imports}{body}'
+    return f'{head}"""{about}"""{body}'
 
 
 def export_command(arguments):
-    """Print a program. Return the exit status."""
+    """Print a program."""
     try:
         print(export(arguments or [""]), end="")
-        return 0
     except LookupError as error:
-        print(error, file=sys.stderr)
-        return 2
+        fail(error)
 
 
 # ---------------------------------------------------------------------------- Lanes
@@ -3096,7 +3063,7 @@ def main(arguments):
         case ["race", *rest]:
             sys.exit(race(rest))
         case ["export", *rest]:
-            sys.exit(export_command(rest))
+            export_command(rest)
         case ["--help"] | ["-h"] | ["help"]:
             print(HELP)
         case _:

@@ -16,14 +16,17 @@
 Run `uvicorn app:application`, open http://127.0.0.1:8000/ and race the variants.
 The first half is a Django application that also runs alone. The second half, "The
 laboratory", measures and exports it (`python app.py --help`); for that it replaces
-`page`, `render_error`, `make_tables`, `urlpatterns` and `application`.
+`page`, `render_error`, `make_tables`, `urlpatterns`, `application` and some settings.
+The views come first. They call `fetch` and `fetch_async` of the section "Upstream
+clients", and `page` of the section "Pages", which stand below them.
 
 experiment  a job that several views do alike, such as `rivers`
 variant     one of these views, such as `rivers/async`
 pitfall     a variant that shows a mistake
 upstream    a service that a view calls
 lane        a queue of one request's synchronous calls, which run on one thread
-held        the longest time, during a request, that something kept the event loop busy
+held        the longest time, until a response begins, that something kept the event
+            loop busy
 """
 
 # ------------------------------------------------------------------------ Imports
@@ -118,7 +121,7 @@ from django.views.generic import RedirectView
 sys.modules.setdefault("app", sys.modules[__name__])
 DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent / "data")
 #: Service: its address, unless the environment has another in USGS_URL and the like.
-REAL_SERVICES = {
+DEFAULT_URLS = {
     "usgs": "https://api.waterdata.usgs.gov/ogcapi/v1/collections/latest-continuous/items",
     # Invented. The complete app.py serves them: `uvicorn app:upstream --port 8001`.
     "promo": "http://127.0.0.1:8001/promo/",
@@ -127,8 +130,8 @@ REAL_SERVICES = {
 }
 if base := os.environ.get("UPSTREAM_URL"):  # the base of all addresses
     base = base.rstrip("/")
-    REAL_SERVICES = {k: base + urlsplit(url).path for k, url in REAL_SERVICES.items()}
-URLS = {k: os.environ.get(f"{k.upper()}_URL") or v for k, v in REAL_SERVICES.items()}
+    DEFAULT_URLS = {k: base + urlsplit(url).path for k, url in DEFAULT_URLS.items()}
+URLS = {k: os.environ.get(f"{k.upper()}_URL") or v for k, v in DEFAULT_URLS.items()}
 LOCAL_HOSTS = "localhost,127.0.0.1,[::1]"
 KEY_HEADERS = {"usgs": "X-Api-Key", "rates": "apikey"}
 TEMPLATES = {}  # name: text; each view adds its own
@@ -167,7 +170,7 @@ settings.configure(
     DEADLINE=10,  # seconds that a page may spend on its upstream calls, all together
     MAX_UPLOAD_BYTES=2**30,
     SERVICES=URLS,
-    SERVICE_HEADERS={service: service_headers(service) for service in REAL_SERVICES},
+    SERVICE_HEADERS={service: service_headers(service) for service in DEFAULT_URLS},
 )
 django.setup()
 logging.getLogger("django").setLevel("ERROR")
@@ -379,10 +382,10 @@ def parse_reading(data, site):
     """Return a gauge's Reading from the service's GeoJSON (OGC API Features)."""
     known = [feature["properties"] for feature in data["features"]]
     known = [one for one in known if one["monitoring_location_id"] == f"USGS-{site}"]
-    latest = {one["parameter_code"]: one for one in sorted(known, key=recency)}
+    latest = {one["parameter_code"]: one for one in sorted(known, key=rank)}
     values, codes = [], []
     for one in (latest.get("00060"), latest.get("00065")):
-        has_value, when = recency(one) if one else (False, None)
+        has_value, when = rank(one) if one else (False, None)
         values += [float(one["value"]), when.isoformat()] if has_value else [None, None]
         if one:
             codes += [APPROVALS.get(one["approval_status"])] + (one["qualifier"] or [])
@@ -391,8 +394,8 @@ def parse_reading(data, site):
     return Reading(site, SITES[site], *values, tuple(dict.fromkeys(codes)), error)
 
 
-def recency(one):
-    """Return (has a value, time) of an observation. One without a value counts less."""
+def rank(one):
+    """Return (has a value, time) of an observation. The highest one counts."""
     value = float("nan" if one["value"] is None else str(one["value"]))
     observed = datetime.fromisoformat(one["time"])
     observed = observed if observed.tzinfo else observed.replace(tzinfo=UTC)
@@ -402,11 +405,12 @@ def recency(one):
 async def stream_rows(request):
     """Yield the page up to its rows, each row when it arrives, and the rest."""
     data = {"upstream_calls": len(SITES), "sites": SITES}
+    # The page is cut at a mark in the place of the rows.
     render = functools.partial(page, request, "rivers.html", data, rows="@@rows@@")
     yield render().content.partition(b"@@rows@@")[0]
     async for reading in arriving_readings():
         yield render_row(reading)
-    # Rendered last, because it shows the load time.
+    # Rendered last, because the laboratory shows the load time there.
     yield render().content.partition(b"@@rows@@")[2]
 
 
@@ -434,9 +438,9 @@ async def share_call(key, call):
         shared_calls[key] = task, asyncio.Semaphore(0)
         task.add_done_callback(lambda task: shared_calls.pop(key)[1].release())
     task, turn = shared_calls[key]
-    # With `shield`, a crowd that leaves at once takes seconds. One client goes on in each
-    # iteration of the event loop: uvloop sends at its end, so the first would wait until
-    # the last one's page is made.
+    # The end of the call releases the semaphore once, and each client passes it on. So one
+    # goes on in each iteration of the event loop: uvloop sends at its end, and the first
+    # would wait until the last one's page is made.
     async with turn:
         return task.result(), started
 
@@ -738,11 +742,11 @@ def parse_limit(request):
     return int(n)
 
 
-query_log = ContextVar("query_log")  # a request's context goes along to any thread
+query_log = ContextVar("query_log")  # which `sync_to_async` takes along to its thread
 
 
 def start_query_log():
-    """Start the request's list of queries, and return it."""
+    """Return a new list for the request's queries. Make the database's folder."""
     with suppress(OSError):  # SQLite makes its file, not its folder
         DATA_DIR.mkdir(parents=True, exist_ok=True)
     query_log.set([])
@@ -939,7 +943,8 @@ def describe_range(request, name, info):
         headers["Content-Range"] = f"bytes {sent}/{size}"
     headers["Content-Disposition"] = content_disposition_header(True, name)
     headers["Cache-Control"] = "no-cache"
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    kind, encoding = mimetypes.guess_type(name)
+    kind = f"application/{encoding}" if encoding else kind or "application/octet-stream"
     response = HttpResponse(content_type=kind, headers=headers)
     response = get_conditional_response(request, etag, modified, response)
     if response.status_code == 200:  # a 304 or 412 takes precedence over the range
@@ -1034,7 +1039,7 @@ TEMPLATES["upload.html"] = """\
 
 
 class UploadHandler(TemporaryFileUploadHandler):
-    """Receive a file into a folder, which is made again if it is gone."""
+    """Receive a file of a limited size, under a safe name, into a folder that may be gone."""
 
     def handle_raw_input(self, input_data, META, content_length, *args, **kwargs):
         if content_length > settings.MAX_UPLOAD_BYTES:
@@ -1113,7 +1118,7 @@ def fetch(service, query, seconds, parse, *arguments):
         return None, TIMED_OUT if isinstance(error, httpx.TimeoutException) else FAILED
     client.cookies.clear()
     if client.last_read.endswith((body[-len(client.last_read) :], b"0\r\n\r\n")):
-        idle_clients.append(client)  # no bytes follow, which the next call would read
+        idle_clients.append(client)  # the last read ended where the body ends
     else:
         client.close()
     return read_json(response.status_code, body, parse, *arguments)
@@ -1147,7 +1152,10 @@ async def fetch_async(service, query, seconds, parse, *arguments):
 
 
 def make_session():
-    """Return an aiohttp session without cookies, decompression, limits and timeouts."""
+    """Return an aiohttp session without cookies, decompression, limits and timeouts.
+
+    It repeats a call whose kept connection the service has closed.
+    """
     options = {"cookie_jar": aiohttp.DummyCookieJar(), "auto_decompress": False}
     options |= {"timeout": aiohttp.ClientTimeout()}
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), **options)
@@ -1187,7 +1195,7 @@ TYPES = ["text/html", "application/json", "application/x-ndjson"]  # HTML, or JS
 
 # In a project, end with `return render(request, template, data | extra, status=status)`.
 def page(request, template, data, status=200, **extra):
-    """Return the data as JSON if the client prefers it, else as a plain page."""
+    """Return the data as JSON if the client prefers it, else as a page with `extra`."""
     if prefers_json(request):
         return JsonResponse(data, status=status)
     main = render_to_string(template, data | extra, request)
@@ -1203,8 +1211,8 @@ def render_error(request, status, sentence, **fields):
 
 def prefers_json(request):
     """Return whether the client prefers JSON. It does not if its Accept is unreadable."""
-    accept = request.headers.get("accept", "")  # a long one would take seconds
-    with suppress(ValueError, LookupError):
+    accept = request.headers.get("accept", "")
+    with suppress(ValueError, LookupError):  # a long one would take seconds
         return len(accept) <= 1000 and request.get_preferred_type(TYPES) in TYPES[1:]
     return False
 
@@ -1221,7 +1229,7 @@ def handler404(request, exception):
     return render_error(request, 404, "Unknown page or file.")
 
 
-#: For a view that takes a form. CsrfViewMiddleware protects it.
+#: For a view that takes a form, which the middleware protects.
 form_view = require_http_methods(["GET", "HEAD", "POST"])
 
 # ----------------------------------------------------------- Experiments and URLs
@@ -1321,7 +1329,7 @@ def parse_database(text):
         return {"NAME": unquote(url.path[1:])}
     import psycopg_pool  # noqa: F401 - a missing driver is reported like a bad address
 
-    # A request keeps its connection to its end, and workers share the server's hundred.
+    # A request keeps its connection to its end, and workers share PostgreSQL's hundred.
     pool = {"min_size": 0, "max_size": 20, "timeout": 5, "reconnect_timeout": 4}
     return {
         "ENGINE": "django.db.backends.postgresql",
@@ -1339,12 +1347,12 @@ env("DEBUG", "0, 1, true or false", re.compile("(?i)[01]|true|false").fullmatch)
 for name in KEY_HEADERS:
     is_key = re.compile("[!-~]+( +[!-~]+)*").fullmatch
     env(f"{name.upper()}_API_KEY", "printable ASCII text", is_key)
-URL = "an http:// or https:// address without a query", is_url
-UPSTREAM_URL = env("UPSTREAM_URL", *URL)
-PATHS = {service: urlsplit(url).path for service, url in REAL_SERVICES.items()}
+URL_RULE = "an http:// or https:// address without a query", is_url
+UPSTREAM_URL = env("UPSTREAM_URL", *URL_RULE)
+PATHS = {service: urlsplit(url).path for service, url in DEFAULT_URLS.items()}
 #: The services that the environment gives an address.
 CONFIGURED_SERVICES = {
-    x for x in PATHS if env(f"{x.upper()}_URL", *URL) or UPSTREAM_URL
+    x for x in PATHS if env(f"{x.upper()}_URL", *URL_RULE) or UPSTREAM_URL
 }
 #: An experiment's calls for each page.
 CALLS = {"rivers": ["usgs"] * len(SITES), "home": HOME_SERVICES, "rates": ["rates"]}
@@ -1356,7 +1364,7 @@ LANES = env_number("LANES", 40, 1, 1000)
 MAX_BODY_BYTES = 2**20
 settings.MAX_UPLOAD_BYTES = env_number("MAX_UPLOAD_BYTES", 2**30, 1, 2**50)
 settings.DEADLINE = env_number("DEADLINE", 10.0, 0.1, 300)
-# `LabMiddleware` protects forms and sets these headers, in the place of Django's own.
+# `LabMiddleware` does the work of the three middlewares that these checks miss.
 settings.SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
 
 ADDRESS = re.compile("sqlite:///(?!.*:memory:)[^?#]+|postgresql://[^/?#]+/[^/?#]+")
@@ -1379,8 +1387,8 @@ if connections["default"].vendor == "postgresql":
     atexit.register(connections["default"].close_pool)
 
 
-def make_tables(connection, make_alone=make_tables):  # noqa: F811 - this is called now
-    """Make the tables in one transaction, since several processes may start at once."""
+def make_tables(connection, make_alone=make_tables):  # noqa: F811 - replaces the first
+    """Call the first `make_tables` in a transaction: several processes may start at once."""
     # SQLite's schema editor asks for this, before a transaction begins.
     with connection.constraint_checks_disabled(), transaction.atomic():
         if connection.vendor == "postgresql":
@@ -1413,7 +1421,7 @@ def replace_closed_connection(connection, **kwargs):
     """Replace a connection that the server has closed."""
     if not connection.is_usable():
         connection.close()
-        # If the pool found the others one by one, it would wait longer after each.
+        # After each broken connection that it finds, the pool waits longer.
         connection.pool.check()
         connection.connect()
 
@@ -1643,10 +1651,10 @@ class LabMiddleware(CsrfViewMiddleware):
 
     async def __acall__(self, request):
         request.started = request.scope.get("started", time.perf_counter())
-        # Under `application`, it has counted since the arrival.
+        # Under `application`, the heartbeat has counted since the arrival.
         with nullcontext() if "started" in request.scope else heartbeat:
             try:
-                # A server without lifespan has not started it.
+                # A server without lifespan has not started the laboratory.
                 if not lab_ready.is_set():
                     await sync_to_async(start_lab, thread_sensitive=False)()
                 request.get_host()  # which may raise DisallowedHost
@@ -1830,7 +1838,8 @@ def start_upstream():
 
 # ------------------------------------------------------------------- The verdict
 
-#: What each experiment does, what is expected and why (told if it comes true), what to choose.
+#: `X job: …`; `X one should [not] beat other [if conditions]: why` (shown if it is so); and
+#: `X choose: …`, for an experiment X.
 TEXTS = f"""
 hello job: The smallest page.
 hello async should beat sync: `sync` goes to a thread and back, `async` needs no thread.
@@ -2245,6 +2254,10 @@ for name, variants in EXPERIMENTS.items():
 
 # ------------------------------------------------------------------------- Export
 
+# A program consists of statements from above EXPERIMENTS. `definitions` finds the names
+# that each one binds; `collect` follows the names that a view needs from one statement to
+# the next; `arrange` puts them in the order of this file.
+
 #: Pattern: what replaces it in a program.
 CHANGES = {
     r"DATA_DIR = .*": "DATA_DIR = Path(__file__).resolve().parent",
@@ -2278,7 +2291,7 @@ def symbols(text):
         tables += table.get_children()
     bound = [s.get_name() for s in tables[0].get_symbols() if s.is_assigned()]
     needed = {s.get_name() for t in tables for s in t.get_symbols() if s.is_global()}
-    needed.update(re.findall(r"[\w-]+\.\w+", text))
+    needed.update(re.findall(r"[\w-]+\.\w+", text))  # settings, templates, modules
     return bound, needed.union(*(more for key, more in NEEDS.items() if key in text))
 
 
@@ -2366,7 +2379,7 @@ def program(source, about, urls):
     end += '\nif __name__ == "__main__":\n    uvicorn.run(application)\n'
     found = collect(symbols(end)[1], definitions(source))
     body = f"{arrange(found, source.splitlines())}\n\n\n{end}"
-    for service in REAL_SERVICES:
+    for service in DEFAULT_URLS:
         if not re.search(rf'"{service}"(?!: "|\])', body):
             body = re.sub(rf'(\n    #.*)?\n    "{service}": "http.*', "", body)
     pins = re.findall(r'(?m)^#   ("(\w+).*"),$', source)
@@ -2392,9 +2405,9 @@ def export_command(arguments):
 # closes its database connections then, whatever CONN_MAX_AGE is.
 # For another site, copy this section and write `application = LanesHandler()`.
 
-#: Django's receivers need no thread: a lane closes connections itself, nobody else has any.
-OWN = close_caches, close_old_connections, django.db.reset_queries, reset_urlconf
-OWN_IDS = {*map(id, OWN)}
+#: Django's receivers are not called: a lane closes the connections of its thread itself.
+RECEIVERS = close_caches, close_old_connections, django.db.reset_queries, reset_urlconf
+RECEIVER_IDS = {*map(id, RECEIVERS)}
 
 
 class Lane(Executor):
@@ -2452,7 +2465,7 @@ class Lane(Executor):
                 except BaseException as error:
                     future.set_exception(error)
         for connection in connections.all(initialized_only=True):
-            # A new one has no transaction that this request has left open.
+            # A broken one, or an open transaction, must not reach the next request.
             del connections[connection.alias]
             with suppress(Exception):
                 connection.close()
@@ -2497,7 +2510,8 @@ class LanesHandler(ASGIHandler):
         await self.semaphore.acquire()
         loop.call_soon(self.semaphore.release)
         with Lane(self) as lane:
-            async with ThreadSensitiveContext(executor=lane):  # for sync_to_async
+            # With an executor, it takes the place of the one that Django has opened.
+            async with ThreadSensitiveContext(executor=lane):
                 await self.handle_on_lane(scope, receive, send)
 
     async def handle_on_lane(self, scope, receive, send):
@@ -2560,7 +2574,7 @@ class LanesHandler(ASGIHandler):
 
 def has_receivers(signal):
     """Return whether a signal has receivers other than Django's at this moment."""
-    return any(key not in OWN_IDS for (key, _), *_ in signal.receivers)
+    return any(key not in RECEIVER_IDS for (key, _), *_ in signal.receivers)
 
 
 async def expire_on_disconnect(timeout, receive):
@@ -2593,7 +2607,7 @@ def start_lab():
             with closing(connections["default"]) as connection:
                 connection.ensure_connection()  # makes the tables
             start_upstream()
-        except (OSError, DatabaseError) as error:
+        except (OSError, DatabaseError, InterfaceError) as error:
             reason = str(error).partition("\n")[0]
             raise LabError(503, f"The laboratory cannot start: {reason}") from None
         # A codec whose first import fails, as when file descriptors are short, cannot be
@@ -2679,8 +2693,9 @@ class Application(LanesHandler):
         module = type(getattr(receive, "__self__", receive)).__module__
         if found := re.match(r"uvicorn\.protocols\.http\.(\w+)_impl", module):
             self.http_parser = found[1]
-        # uvicorn adds trailers to its own list while the body arrives. Those that are in
-        # it already can be told from headers only if a `Trailer` field announces them.
+        # A trailer is no header. uvicorn adds trailers to its list while the body arrives,
+        # so this copies the list; those that are in it already can be told from headers
+        # only if a `Trailer` field announces them.
         announced = b",".join(v for k, v in scope["headers"] if k == b"trailer").lower()
         trailers = {name.strip() for name in announced.split(b",")}
         headers = [pair for pair in scope["headers"] if pair[0] not in trailers]
@@ -2817,11 +2832,12 @@ def confirm(options, experiments):
         except (httpx.HTTPError, httpx.InvalidURL, LookupError, TypeError, ValueError):
             fail(f"{options.url!r} does not answer as the lab does.")
         outside, source = PATHS if recent is None else (), "simulated services"
-    calls = sum(x in outside for name in experiments for x in CALLS.get(name, ()))
-    if not calls:
+    called = [x for name in experiments for x in CALLS.get(name, ()) if x in outside]
+    if not called:
         return f"Data: {source}."
-    calls *= (options.runs + 1) * options.users
-    told = f"The race makes up to {calls:,} calls to {', '.join(outside)}."
+    calls = len(called) * (options.runs + 1) * options.users
+    places = ", ".join(dict.fromkeys(called))
+    told = f"The race makes up to {calls:,} calls to {places}."
     if not options.yes:
         print(told, "Go on? [y/N] ", end="", file=sys.stderr, flush=True)
         if not sys.stdin.readline().lower().startswith("y"):
@@ -2842,7 +2858,7 @@ async def start_server(stack, folder, name, upstream=""):
     stack.enter_context(process)  # which waits for its end
     stack.callback(process.kill)
     while not (found := re.search(r"running on (http\S+)", log.read_text())):
-        await asyncio.sleep(0.05)  # Ctrl-C ends the server too, and the race here
+        await asyncio.sleep(0.05)  # a signal cancels the race here
         if process.poll() is not None:
             line = "(?m)^(?!.* startup failed)(?:ERROR: +)?(.+)"
             reasons = re.findall(line, log.read_text())
@@ -2883,7 +2899,7 @@ class Race:
         # A server closes idle connections: this closes them before it does.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3)
         headers = {"Accept": "application/json", "Referer": url}
-        # Any token will do.
+        # Any token will do: the cookie and the header are compared with each other.
         headers |= {"Cookie": f"csrftoken={'race' * 8}", "X-CSRFToken": "race" * 8}
         session = aiohttp.ClientSession(url, connector=connector, headers=headers)
         async with session, asyncio.TaskGroup() as group:
@@ -3001,7 +3017,7 @@ def race(arguments):
     """Race, print what came of it, and return the exit status."""
     options, stopped = race_options(arguments), False
     racing = Race(options)
-    # A background job ignores it.
+    # A shell makes its background jobs ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # A terminal may lack block characters, and a pipe gets each line at once.
     sys.stdout.reconfigure(errors="replace", line_buffering=True)
@@ -3010,7 +3026,8 @@ def race(arguments):
     try:
         told = confirm(options, [view.partition("/")[0] for _, view in racing.turns])
         if not options.json:
-            print(told if options.url else f"Starting two servers…\n{told}")
+            servers = "a server" if UPSTREAM_URL else "two servers"
+            print(told if options.url else f"Starting {servers}…\n{told}")
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(racing.start())
     except (asyncio.CancelledError, KeyboardInterrupt):

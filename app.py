@@ -620,14 +620,14 @@ async def cars_unsafe(request):
 
 TEMPLATES["cars.html"] = """\
 {% if error %}<p class="bad" role="alert">{{ error }}</p>{% endif %}
-{% if car %}<p role="status">Car {{ car }} was created.</p>{% endif %}
-{% if rows %}<p>{{ cars }} cars, read with {{ queries }} quer{{ queries|pluralize:"y,ies" }}. Ten
-are shown; <code>?n=500</code> asks for more.</p><table><thead><tr><th scope="col">Car</th>
-<th scope="col">Store</th><th scope="col">Engine part</th></tr></thead><tbody>
-{% for id, store, part in rows %}<tr><td>{{ id }}</td><td>{{ store }}</td>
-<td>{{ part|default:"–" }}</td></tr>{% endfor %}</tbody></table>{% endif %}
-{% if form %}<h2>Create a car</h2><form method="post">{% csrf_token %}{{ form.as_p }}
-<button>Create</button></form>{% endif %}"""
+{% if car %}<p role="status">Car {{ car }} was created.</p>{% endif %}{% if rows %}
+<p>{{ cars }} cars, read with {{ queries }} queries. Ten are shown; <code>?n=500</code> asks
+for more.</p><table><thead><tr><th scope="col">Car</th><th scope="col">Store</th>
+<th scope="col">Engine part</th></tr></thead><tbody>{% for id, store, part in rows %}<tr>
+<td>{{ id }}</td><td>{{ store }}</td><td>{{ part|default:"–" }}</td></tr>{% endfor %}</tbody>
+</table>{% endif %}{% if form %}<h2>Create a car</h2><p class="soft"><code>cars/async</code> has
+no transaction: a crash leaves what was made.</p><form method="post">{% csrf_token %}
+{{ form.as_p }}<button>Create</button></form>{% endif %}"""
 
 
 class CarParts(models.Model):

@@ -143,9 +143,9 @@ SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "lab.sqlite
 
 def service_headers(service):
     """Return the headers of a call, with the service's key if there is one."""
-    key = os.environ.get(f"{service.upper()}_API_KEY")
+    name, key = KEY_HEADERS.get(service), os.environ.get(f"{service.upper()}_API_KEY")
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    return headers | ({KEY_HEADERS[service]: key} if key else {})
+    return headers | ({name: key} if name and key else {})
 
 
 class LabConfig(AppConfig):  # makes this one module an app, under any module name
@@ -159,6 +159,7 @@ settings.configure(
     INSTALLED_APPS=[LabConfig(__name__, sys.modules[__name__])],
     ROOT_URLCONF="app",
     MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware"],
+    CSRF_FAILURE_VIEW="app.csrf_failure",
     DATABASES={"default": SQLITE},
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     TEMPLATES=[{"BACKEND": ENGINE, "OPTIONS": OPTIONS}],
@@ -532,7 +533,7 @@ async def rates_async(request):
 TEMPLATES["rates.html"] = """\
 <p>One {{ base }} in {{ symbol }} from {{ start_date }} to {{ end_date }}: {{ days }} days,
 from a response with {{ currencies }} currencies.</p>
-<svg viewBox="0 0 480 200" overflow="visible" role="img"
+<svg viewBox="0 0 480 200" overflow="visible" fill="none" stroke="currentColor" role="img"
 aria-label="{{ symbol }} from {{ low }} to {{ high }}"><svg viewBox="{{ box }}" overflow="visible"
 preserveAspectRatio="none"><polyline points="{{ points }}" vector-effect="non-scaling-stroke"/>
 </svg></svg><p>Lowest {{ low }}, highest {{ high }}, last {{ last }}.</p>
@@ -615,19 +616,18 @@ async def cars_unsafe(request):
         data = {"cars": len(read_cars(parse_limit(request)))}
     except SynchronousOnlyOperation as error:
         data = {"error": f"SynchronousOnlyOperation: {error}"}
-    return page(request, "cars.html", data, 500 if "error" in data else 200)
+    return page(request, "unsafe.html", data, 500 if "error" in data else 200)
 
 
+TEMPLATES["unsafe.html"] = '<p class="bad" role="alert">{{ error }}</p>'
 TEMPLATES["cars.html"] = """\
-{% if error %}<p class="bad" role="alert">{{ error }}</p>{% endif %}
 {% if car %}<p role="status">Car {{ car }} was created.</p>{% endif %}{% if rows %}
-<p>{{ cars }} cars, read with {{ queries }} queries. Ten are shown; <code>?n=500</code> asks
-for more.</p><table><thead><tr><th scope="col">Car</th><th scope="col">Store</th>
-<th scope="col">Engine part</th></tr></thead><tbody>{% for id, store, part in rows %}<tr>
-<td>{{ id }}</td><td>{{ store }}</td><td>{{ part|default:"–" }}</td></tr>{% endfor %}</tbody>
-</table>{% endif %}{% if form %}<h2>Create a car</h2><p class="soft"><code>cars/async</code> has
-no transaction: a crash leaves what was made.</p><form method="post">{% csrf_token %}
-{{ form.as_p }}<button>Create</button></form>{% endif %}"""
+<p>Ten of {{ cars }} cars, read with {{ queries }} queries. <code>?n=500</code> reads more.</p>
+<table><thead><tr><th scope="col">Car</th><th scope="col">Store</th><th scope="col">Engine part
+</th></tr></thead><tbody>{% for id, store, part in rows %}<tr><td>{{ id }}</td><td>{{ store }}</td>
+<td>{{ part|default:"–" }}</td></tr>{% endfor %}</tbody></table>{% endif %}{% if form %}
+<h2>New car</h2><p><code>cars/async</code> has no transaction: a crash leaves what was made.</p>
+<form method="post">{% csrf_token %}{{ form.as_p }}<button>Create</button></form>{% endif %}"""
 
 
 class CarParts(models.Model):
@@ -660,31 +660,29 @@ PART_FILTER = {"engine__icontains": "engine", "car__manufacturer_id__gt": 5}
 
 
 def read_cars(n):
-    """Return id, first store and first engine part of n cars, with queries in loops."""
+    """Return rows of n cars (id, store, engine part), with queries in loops."""
     rows, cars = [], Car.objects.order_by("id")[:n]
     for car in cars:
         store = car.store.first()
         part = car.car_parts.filter(**PART_FILTER).first()
         rows.append((car.id, store and store.location, part and part.engine))
-    for car in cars:
         car.store.first()  # again, as a template may
     return rows
 
 
 async def read_cars_async(n):
-    """Return what `read_cars` does; each query switches to a thread and back."""
+    """Return rows of n cars; each query switches to a thread and back."""
     rows, cars = [], Car.objects.order_by("id")[:n]
     async for car in cars:
         store = await car.store.afirst()
         part = await car.car_parts.filter(**PART_FILTER).afirst()
         rows.append((car.id, store and store.location, part and part.engine))
-    async for car in cars:
         await car.store.afirst()  # again, as a template may
     return rows
 
 
 def read_cars_prefetched(n):
-    """Return what `read_cars` returns, with three queries."""
+    """Return rows of n cars, with three queries."""
     stores, parts = Store.objects.order_by("id"), CarParts.objects.filter(**PART_FILTER)
     cars = Car.objects.order_by("id").prefetch_related(
         Prefetch("store", stores, to_attr="stores"),
@@ -720,9 +718,8 @@ async def create_car_async(engine, name, location):
         await car.car_parts.aadd(part)
     except BaseException:  # also if the client leaves
         await sync_to_async(close_old_connections)()  # a broken one deletes nothing
-        for instance in (car, store, manufacturer, part):
-            if instance.pk:
-                await instance.adelete()
+        for instance in (x for x in (car, store, manufacturer, part) if x.pk):
+            await instance.adelete()
         raise
     return car.id
 
@@ -808,7 +805,7 @@ async def cpu_async(request):
 
 TEMPLATES["cpu.html"] = """\
 <p>The digest is <code>{{ digest }}</code>. This is work, not waiting. More processes help:
-<code>uvicorn app:application --workers 2</code>.</p>
+<code>uvicorn --workers 2</code>.</p>
 """
 PIECES = range(12)  # each takes about 4 ms
 
@@ -1219,9 +1216,10 @@ def prefers_json(request):
 
 def handler400(request, exception):
     """Return 400, and what `BadRequest(sentence, field)` or Django says is wrong."""
-    sentence, *field = exception.args
-    fields = {"field": field[0]} if field else {}
-    return render_error(request, 400, sentence, **fields)
+    sentence, *field = exception.args or ["The request could not be understood."]
+    return render_error(
+        request, 400, sentence, **({"field": field[0]} if field else {})
+    )
 
 
 def handler404(request, exception):
@@ -1229,7 +1227,11 @@ def handler404(request, exception):
     return render_error(request, 404, "Unknown page or file.")
 
 
-#: For a view that takes a form, which the middleware protects.
+def csrf_failure(request, reason):
+    """Return 403 for a form without its token."""
+    return render_error(request, 403, f"The form was rejected: {reason}")
+
+
 form_view = require_http_methods(["GET", "HEAD", "POST"])
 
 # ----------------------------------------------------------- Experiments and URLs
@@ -1513,11 +1515,6 @@ def frame(experiment, variant):
     return html.split("@@part@@")
 
 
-def csrf_failure(request, reason):
-    """Return 403 for a form without its token."""
-    return render_error(request, 403, f"The form was rejected: {reason}")
-
-
 def handler500(request):
     """Return 503 or 507 for what the server lacks at the moment, else 500."""
     error = sys.exc_info()[1]
@@ -1681,7 +1678,6 @@ class LabMiddleware(CsrfViewMiddleware):
 
 
 settings.MIDDLEWARE = ["app.LabMiddleware"]
-settings.CSRF_FAILURE_VIEW = "app.csrf_failure"
 
 # ---------------------------------------------------------- The embedded upstream
 
@@ -2275,6 +2271,7 @@ NEEDS = {
     "models.Model)": ["settings.INSTALLED_APPS", "connection_created.connect"],
     "INSTALLED_APPS": ["settings.DATABASES", "django.setup"],
     "form_view": ["settings.ALLOWED_HOSTS", "settings.MIDDLEWARE"],
+    "CsrfViewMiddleware": ["settings.CSRF_FAILURE_VIEW", "csrf_failure"],
     "request.FILES": ["settings.FILE_UPLOAD_HANDLERS", "UploadHandler"],
     "render_to_string": ["settings.TEMPLATES"],
     "BadRequest": ["handler400"],
@@ -2391,6 +2388,7 @@ def program(source, about, urls):
 
 def export_command(arguments):
     """Print a program."""
+    sys.stdout.reconfigure(encoding="utf-8")  # as Python reads it
     try:
         print(export(arguments or [""]), end="")
     except LookupError as error:
@@ -2823,7 +2821,10 @@ def race_options(arguments):
 
 def confirm(options, experiments):
     """Return where the data come from. Ask before outside services are called."""
-    outside, source = CONFIGURED_SERVICES, data_source()
+    outside, services = CONFIGURED_SERVICES, []
+    for name in experiments:
+        services += CALLS.get(name, ())
+    sources = dict.fromkeys(map(data_source, services or ["usgs"]))
     if options.url:
         try:
             options.url = options.url.rstrip("/")
@@ -2831,17 +2832,15 @@ def confirm(options, experiments):
             recent = response.raise_for_status().json()["upstream"]["recent"]
         except (httpx.HTTPError, httpx.InvalidURL, LookupError, TypeError, ValueError):
             fail(f"{options.url!r} does not answer as the lab does.")
-        outside, source = PATHS if recent is None else (), "simulated services"
-    called = [x for name in experiments for x in CALLS.get(name, ()) if x in outside]
-    if not called:
-        return f"Data: {source}."
-    calls = len(called) * (options.runs + 1) * options.users
-    places = ", ".join(dict.fromkeys(called))
-    told = f"The race makes up to {calls:,} calls to {places}."
-    if not options.yes:
-        print(told, "Go on? [y/N] ", end="", file=sys.stderr, flush=True)
-        if not sys.stdin.readline().lower().startswith("y"):
-            fail("No call was made; --yes allows them.")
+        outside, sources = PATHS if recent is None else (), ["that server's services"]
+    told = f"Data: {'; '.join(sources)}."
+    if calls := sum(service in outside for service in services):
+        calls *= (options.runs + 1) * options.users
+        told += f" The race makes up to {calls:,} calls to outside services."
+        if not options.yes:
+            print(told, "Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+            if not sys.stdin.readline().lower().startswith("y"):
+                fail("No call was made; --yes allows them.")
     return told
 
 
@@ -2860,6 +2859,8 @@ async def start_server(stack, folder, name, upstream=""):
     while not (found := re.search(r"running on (http\S+)", log.read_text())):
         await asyncio.sleep(0.05)  # a signal cancels the race here
         if process.poll() is not None:
+            if process.returncode in (-signal.SIGINT, -signal.SIGTERM):
+                raise KeyboardInterrupt  # the signal has ended the server first
             line = "(?m)^(?!.* startup failed)(?:ERROR: +)?(.+)"
             reasons = re.findall(line, log.read_text())
             fail(f"The server did not start: {' '.join(reasons[-1:])}")
@@ -3017,13 +3018,13 @@ def race(arguments):
     """Race, print what came of it, and return the exit status."""
     options, stopped = race_options(arguments), False
     racing = Race(options)
-    # A shell makes its background jobs ignore SIGINT.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A terminal may lack block characters, and a pipe gets each line at once.
     sys.stdout.reconfigure(errors="replace", line_buffering=True)
-    # The event loop that uvicorn would take: uvloop where there is one.
-    loop_factory = uvicorn.Config(None, log_config=None).get_loop_factory()
     try:
+        # A shell makes its background jobs ignore SIGINT.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # The event loop that uvicorn would take: uvloop where there is one.
+        loop_factory = uvicorn.Config(None, log_config=None).get_loop_factory()
         told = confirm(options, [view.partition("/")[0] for _, view in racing.turns])
         if not options.json:
             servers = "a server" if UPSTREAM_URL else "two servers"

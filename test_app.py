@@ -2736,6 +2736,7 @@ ASKED = [("", {}), ("", {"headers": {}}), ("", {"method": "PUT"})]
 ASKED += [("rates", {"url": "?symbol=QQQ"}), ("files", {"url": ".none"})]
 ASKED += [("cars", {"url": "?n=7"}), ("cars", {"url": "?n=0"})]
 ASKED += [("cars", POST | {"data": data}) for data in (CAR, {"name": "b"})]
+ASKED += [(name, POST | {"headers": JSON, "data": CAR}) for name in ("cars", "upload")]
 ASKED += [("upload", POST | {"data": CAR}), ("upload", POST | {"files": {"file": "x"}})]
 
 

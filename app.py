@@ -25,8 +25,8 @@ variant     one of these views, such as `rivers/async`
 pitfall     a variant that shows a mistake
 upstream    a service that a view calls
 lane        a queue of one request's synchronous calls, which run on one thread
-held        the longest time, until a response begins, that something kept the event
-            loop busy
+held        the longest time that something kept the event loop busy, from a request's
+            arrival until its response begins
 """
 
 # ------------------------------------------------------------------------ Imports
@@ -123,7 +123,8 @@ DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent / 
 #: Service: its address, unless the environment has another in USGS_URL and the like.
 DEFAULT_URLS = {
     "usgs": "https://api.waterdata.usgs.gov/ogcapi/v1/collections/latest-continuous/items",
-    # Invented. The complete app.py serves them: `uvicorn app:upstream --port 8001`.
+    # These two are invented. The complete app.py serves them:
+    # `uvicorn app:upstream --port 8001`.
     "promo": "http://127.0.0.1:8001/promo/",
     "recco": "http://127.0.0.1:8001/recco/",
     "rates": "https://api.apilayer.com/exchangerates_data/timeseries",
@@ -439,9 +440,9 @@ async def share_call(key, call):
         shared_calls[key] = task, asyncio.Semaphore(0)
         task.add_done_callback(lambda task: shared_calls.pop(key)[1].release())
     task, turn = shared_calls[key]
-    # The end of the call releases the semaphore once, and each client passes it on. So one
-    # goes on in each iteration of the event loop: uvloop sends at its end, and the first
-    # would wait until the last one's page is made.
+    # The end of the call releases the semaphore once, and each client passes it on, one in
+    # each iteration of the event loop. uvloop sends at an iteration's end: if all went on
+    # in one, the first would wait until the last one's page is made.
     async with turn:
         return task.result(), started
 
@@ -622,7 +623,7 @@ async def cars_unsafe(request):
 TEMPLATES["unsafe.html"] = '<p class="bad" role="alert">{{ error }}</p>'
 TEMPLATES["cars.html"] = """\
 {% if car %}<p role="status">Car {{ car }} was created.</p>{% endif %}{% if rows %}
-<p>Ten of {{ cars }} cars, read with {{ queries }} queries. <code>?n=500</code> reads more.</p>
+<p>{{ rows|length }} of {{ cars }} cars, from {{ queries }} queries; more: <code>?n=500</code></p>
 <table><thead><tr><th scope="col">Car</th><th scope="col">Store</th><th scope="col">Engine part
 </th></tr></thead><tbody>{% for id, store, part in rows %}<tr><td>{{ id }}</td><td>{{ store }}</td>
 <td>{{ part|default:"–" }}</td></tr>{% endfor %}</tbody></table>{% endif %}{% if form %}
@@ -717,7 +718,7 @@ async def create_car_async(engine, name, location):
         await car.store.aadd(store)
         await car.car_parts.aadd(part)
     except BaseException:  # also if the client leaves
-        await sync_to_async(close_old_connections)()  # a broken one deletes nothing
+        await sync_to_async(close_old_connections)()  # so that a delete can work
         for instance in (x for x in (car, store, manufacturer, part) if x.pk):
             await instance.adelete()
         raise
@@ -811,8 +812,8 @@ PIECES = range(12)  # each takes about 4 ms
 
 
 def compute(piece):
-    """Return a piece of the digest, computed in pure Python."""
-    value = piece  # of a linear congruential generator
+    """Return a number for the digest, computed in pure Python."""
+    value = piece  # the seed of a linear congruential generator
     for _ in range(24_000):
         value = (value * 6364136223846793005 + 1442695040888963407) % 2**64
     return value
@@ -886,7 +887,7 @@ def make_pdf():
 # -------------------------------------------------------------- Experiment: files
 
 UPLOADS = DATA_DIR / "uploads"
-CHUNK_BYTES = 2**18  # a chunk is a switch to a thread; a slow client holds two of them
+CHUNK_BYTES = 2**18  # read with one switch to a thread; a slow client keeps two chunks
 
 
 def files_sync(request, name):
@@ -1036,7 +1037,7 @@ TEMPLATES["upload.html"] = """\
 
 
 class UploadHandler(TemporaryFileUploadHandler):
-    """Receive a file of a limited size, under a safe name, into a folder that may be gone."""
+    """Receive a file of a limited size, under a safe name; make the folder if it is gone."""
 
     def handle_raw_input(self, input_data, META, content_length, *args, **kwargs):
         if content_length > settings.MAX_UPLOAD_BYTES:
@@ -1064,7 +1065,7 @@ def one_file(request):
 
 
 def publish(path, name):
-    """Link a complete file into UPLOADS under a safe name. Return the name that it gets.
+    """Link a complete file into UPLOADS under a name that is safe. Return the one it gets.
 
     A link appears at once or not at all, never overwrites, and outlives the first name.
     """
@@ -1082,7 +1083,7 @@ def safe_name(name):
     """Return a safe form of a name, with only letters, digits, "_-."."""
     name = unicodedata.normalize("NFC", name).strip(" ").replace(" ", "_")
     stem, suffix = (re.sub(r"[^-\w.]", "", part) for part in os.path.splitext(name))
-    # A name has 255 bytes: 180, 64 for 16 characters of suffix, and 7 from `publish`.
+    # A name may have 255 bytes: here 180, 64 (16 characters of suffix), and 7 by `publish`.
     stem = stem.lstrip(".").encode()[:180].decode(errors="ignore")
     return (stem or "file") + suffix[:16]
 
@@ -1115,7 +1116,7 @@ def fetch(service, query, seconds, parse, *arguments):
         return None, TIMED_OUT if isinstance(error, httpx.TimeoutException) else FAILED
     client.cookies.clear()
     if client.last_read.endswith((body[-len(client.last_read) :], b"0\r\n\r\n")):
-        idle_clients.append(client)  # the last read ended where the body ends
+        idle_clients.append(client)  # nothing follows the body, so it can be used again
     else:
         client.close()
     return read_json(response.status_code, body, parse, *arguments)
@@ -1149,7 +1150,7 @@ async def fetch_async(service, query, seconds, parse, *arguments):
 
 
 def make_session():
-    """Return an aiohttp session without cookies, decompression, limits and timeouts.
+    """Return an aiohttp session without cookies, decompression, limits or timeouts.
 
     It repeats a call whose kept connection the service has closed.
     """
@@ -1389,13 +1390,16 @@ if connections["default"].vendor == "postgresql":
     atexit.register(connections["default"].close_pool)
 
 
-def make_tables(connection, make_alone=make_tables):  # noqa: F811 - replaces the first
-    """Call the first `make_tables` in a transaction: several processes may start at once."""
+def make_tables(connection, first=make_tables):  # noqa: F811 - replaces the first
+    """Call the first `make_tables` and add 1,450 cars, in one transaction.
+
+    Several processes may start at once.
+    """
     # SQLite's schema editor asks for this, before a transaction begins.
     with connection.constraint_checks_disabled(), transaction.atomic():
         if connection.vendor == "postgresql":
             connection.cursor().execute("SELECT pg_advisory_xact_lock(20161121)")
-        make_alone(connection)
+        first(connection)
         if Car.objects.count() == 50:
             add_cars(range(51, 1501))
             # Without statistics, queries take twice as long.
@@ -1625,7 +1629,7 @@ class Heartbeat:
             self.loop = None
 
     def held_since(self, arrival):
-        """Return the longest time without a beat since an arrival, over the period."""
+        """Return the longest time without a beat since an arrival, less the period."""
         held, end = 0, time.perf_counter()  # a view that blocks ends before a beat
         for beat in reversed(self.beats):
             held = max(held, end - max(beat, arrival))
@@ -1787,7 +1791,7 @@ def upstream_answer(method, path, query, quarter):
     try:
         data = ANSWERS[service](when, **dict(parse_qsl(query.decode())))
         return 200, json.dumps(data).encode()
-    except (TypeError, ValueError):  # unknown parameters, wrong values
+    except (TypeError, ValueError):  # missing, unknown or wrong parameters
         return 400, json.dumps(REFUSAL).encode()
 
 
@@ -2316,7 +2320,7 @@ def definitions(source):
             for keyword in node.value.keywords:
                 part = node.lineno, *lines_of(keyword)
                 found[f"settings.{keyword.arg}"].add(part)
-        elif not isinstance(node, ast.If):
+        elif not isinstance(node, ast.If):  # a program reads no UPSTREAM_URL
             first, text = lines_of(node)
             template = re.findall(r'^TEMPLATES\[\s*"(.+?)"', text)
             for name in symbols(text)[0] or template or [call]:
@@ -2376,9 +2380,10 @@ def program(source, about, urls):
     end += '\nif __name__ == "__main__":\n    uvicorn.run(application)\n'
     found = collect(symbols(end)[1], definitions(source))
     body = f"{arrange(found, source.splitlines())}\n\n\n{end}"
+    # Leave out the addresses of services that this program does not call.
     for service in DEFAULT_URLS:
         if not re.search(rf'"{service}"(?!: "|\])', body):
-            body = re.sub(rf'(\n    #.*)?\n    "{service}": "http.*', "", body)
+            body = re.sub(rf'(\n    #.*)*\n    "{service}": "http.*', "", body)
     pins = re.findall(r'(?m)^#   ("(\w+).*"),$', source)
     roots = re.findall(r"(?m)^(?:from|import) (\w+)", body)
     pins = ", ".join(pin for pin, package in pins if package in roots)
@@ -2820,7 +2825,7 @@ def race_options(arguments):
 
 
 def confirm(options, experiments):
-    """Return where the data come from. Ask before outside services are called."""
+    """Check --url; return where the data come from. Ask before calling outside services."""
     outside, services = CONFIGURED_SERVICES, []
     for name in experiments:
         services += CALLS.get(name, ())
@@ -2877,7 +2882,7 @@ class Race:
         for text in options.experiments:
             name = text.partition("?")[0]
             for view in (f"{name}/{variant}" for variant in EXPERIMENTS[name]):
-                if view in POSTED if options.post else view not in UNRACED:
+                if (view in POSTED) if options.post else (view not in UNRACED):
                     self.turns[text, view] = []
 
     async def start(self):
@@ -3010,7 +3015,7 @@ def print_report(report, options, stopped):
         lines += [f"{x['variant']}: {x['errors'][0]}" for x in rows if x["errors"]]
         for line in lines:
             print(textwrap.fill(line, width, subsequent_indent="  "))
-    threads, memory = report["peak_threads"], report["peak_rss_bytes"] or 0
+    threads, memory = report["peak_threads"] or 0, report["peak_rss_bytes"] or 0
     print(f"\nThe server at its highest: {threads} threads, {memory >> 20} MB")
 
 
@@ -3085,7 +3090,7 @@ def main(arguments):
         case ["--help"] | ["-h"] | ["help"]:
             print(HELP)
         case _:
-            with suppress(OSError):  # SQLite makes its file, not its folder
+            with suppress(OSError):  # for SQLite, and for a check of this folder
                 settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
             execute_from_command_line(["app.py", *arguments])
 

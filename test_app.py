@@ -730,7 +730,8 @@ def test_faults_and_refused_connections_leave_no_thread_and_no_file_behind(patie
     patient.upstream.start_over(listens=False)
     check_failed(at_once(patient.rivers, RIVERS), 502, "connection")
     patient.upstream.start_over()
-    assert all(b <= a + 12 for a, b in zip(before, resources(), strict=True))
+    assert resources()[0] <= before[0] + 32  # as many as the default pool may add
+    until(lambda: resources()[1] <= before[1] + 12, 60)  # idle connections are closed
 
 
 @pytest.mark.parametrize("fault", [None, "ice", "503", "closes at once"])

@@ -731,7 +731,7 @@ def test_faults_and_refused_connections_leave_no_thread_and_no_file_behind(patie
     check_failed(at_once(patient.rivers, RIVERS), 502, "connection")
     patient.upstream.start_over()
     assert resources()[0] <= before[0] + 32  # as many as the default pool may add
-    until(lambda: resources()[1] <= before[1] + 12, 60)  # idle connections are closed
+    until(lambda: resources()[1] <= before[1] + 24, 60)  # idle connections are closed
 
 
 @pytest.mark.parametrize("fault", [None, "ice", "503", "closes at once"])

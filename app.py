@@ -1805,14 +1805,22 @@ async def upstream(scope, receive, send):
     status, body = upstream_answer(*question, int(time.time()) // 900 * 900)
     if random.random() < UPSTREAM_FAILURES:
         status, body = 503, ERROR
-    await asyncio.sleep(UPSTREAM_LATENCY)
     kind = b"application/json" if status in (200, 400) else b"text/html"
     headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
     headers += [(b"allow", b"GET")] * (status == 405)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-    embedded.in_flight -= 1
-    call[1] = time.monotonic()
+    start = {"type": "http.response.start", "status": status, "headers": headers}
+    try:
+        await asyncio.sleep(UPSTREAM_LATENCY)
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+    finally:
+        embedded.in_flight -= 1
+        call[1] = time.monotonic()
+
+
+def is_worth_logging(record):
+    """Return whether a log record is not about the embedded upstream's daily work."""
+    return (record.threadName, record.levelname) != ("upstream", "INFO")
 
 
 def start_upstream():
@@ -1821,9 +1829,7 @@ def start_upstream():
     if not (services := ANSWERS.keys() - CONFIGURED_SERVICES):
         return
     for name in ("uvicorn.access", "uvicorn.error"):
-        logging.getLogger(name).addFilter(
-            lambda record: (record.threadName, record.levelname) != ("upstream", "INFO")
-        )
+        logging.getLogger(name).addFilter(is_worth_logging)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(upstream, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run, args=[[listener]], name="upstream")

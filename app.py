@@ -51,7 +51,6 @@ import secrets
 import shutil
 import signal
 import socket
-import stat
 import statistics
 import subprocess
 import symtable
@@ -71,7 +70,7 @@ from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from io import BytesIO
-from itertools import groupby, islice, product, repeat
+from itertools import groupby, islice, pairwise, product, repeat
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import SpooledTemporaryFile, TemporaryDirectory
@@ -80,11 +79,11 @@ from typing import NamedTuple, NoReturn
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import aiofiles
-import aiofiles.tempfile
 import aiohttp
 import django
 import httpx
 import uvicorn
+from aiofiles.tempfile import NamedTemporaryFile
 from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
 from django import forms
 from django.apps import AppConfig
@@ -99,11 +98,10 @@ from django.core.handlers.base import reset_urlconf
 from django.core.management import execute_from_command_line
 from django.db import close_old_connections, connections, models, transaction
 from django.db.backends.signals import connection_created
-from django.db.models import Prefetch
 from django.db.utils import DatabaseError, InterfaceError, OperationalError
 from django.dispatch import receiver
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
-from django.http.response import FileResponse
+from django.http.response import FileResponse, HttpResponseNotAllowed
 from django.middleware.csrf import CsrfViewMiddleware, get_token
 from django.template.defaultfilters import pluralize
 from django.template.loader import render_to_string
@@ -123,7 +121,7 @@ DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent / 
 #: Service: its address, unless the environment has another in USGS_URL and the like.
 DEFAULT_URLS = {
     "usgs": "https://api.waterdata.usgs.gov/ogcapi/v1/collections/latest-continuous/items",
-    # These two are invented. The complete app.py serves them:
+    # These two are invented. The app.py that programs are exported from serves them:
     # `uvicorn app:upstream --port 8001`.
     "promo": "http://127.0.0.1:8001/promo/",
     "recco": "http://127.0.0.1:8001/recco/",
@@ -135,9 +133,9 @@ if base := os.environ.get("UPSTREAM_URL"):  # the base of all addresses
 URLS = {k: os.environ.get(f"{k.upper()}_URL") or v for k, v in DEFAULT_URLS.items()}
 LOCAL_HOSTS = "localhost,127.0.0.1,[::1]"
 KEY_HEADERS = {"usgs": "X-Api-Key", "rates": "apikey"}
-TEMPLATES = {}  # name: text; each view adds its own
+HTML = {}  # a template's name: its text
 ENGINE = "django.template.backends.django.DjangoTemplates"
-LOCMEM = "django.template.loaders.locmem.Loader", TEMPLATES
+LOCMEM = "django.template.loaders.locmem.Loader", HTML
 OPTIONS = {"loaders": [("django.template.loaders.cached.Loader", [LOCMEM])]}
 SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "lab.sqlite3"}
 
@@ -158,16 +156,16 @@ settings.configure(
     SECRET_KEY=os.environ.get("SECRET_KEY") or secrets.token_urlsafe(50),
     ALLOWED_HOSTS=re.split(" *, *", os.environ.get("ALLOWED_HOSTS") or LOCAL_HOSTS),
     INSTALLED_APPS=[LabConfig(__name__, sys.modules[__name__])],
-    ROOT_URLCONF="app",
+    ROOT_URLCONF=__name__,
     MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware"],
-    CSRF_FAILURE_VIEW="app.csrf_failure",
+    CSRF_FAILURE_VIEW=f"{__name__}.csrf_failure",
     DATABASES={"default": SQLITE},
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     TEMPLATES=[{"BACKEND": ENGINE, "OPTIONS": OPTIONS}],
     USE_I18N=False,
     LOGGING_CONFIG=None,  # errors go to standard error, whatever DEBUG is
     # Files arrive in the file system where they are stored, so a link can publish them.
-    FILE_UPLOAD_HANDLERS=["app.UploadHandler"],
+    FILE_UPLOAD_HANDLERS=[f"{__name__}.UploadHandler"],
     FILE_UPLOAD_TEMP_DIR=DATA_DIR / "incoming",
     DEADLINE=10,  # seconds that a page may spend on its upstream calls, all together
     MAX_UPLOAD_BYTES=2**30,
@@ -190,7 +188,7 @@ async def hello_async(request):
     return page(request, "hello.html", {"greeting": "Hello, world!"})
 
 
-TEMPLATES["hello.html"] = "<p>{{ greeting }} This page waits for nothing.</p>"
+HTML["hello.html"] = "<p>{{ greeting }} This page waits for nothing.</p>"
 
 # ------------------------------------------------------------- Experiment: rivers
 
@@ -250,7 +248,7 @@ async def rivers_batched(request):
 
 async def rivers_shared(request):
     """One set of calls for all clients that wait at the same time."""
-    readings, started = await share_call("rivers", gather_readings)
+    readings, started = await share_call(gather_readings)
     return rivers_page(request, readings, calls=len(SITES) if started else 0)
 
 
@@ -290,12 +288,12 @@ async def rivers_blocking(request):
     return rivers_page(request, [fetch_reading(site, seconds) for site in SITES])
 
 
-TEMPLATES["rivers.html"] = """\
+HTML["rivers.html"] = """\
 <p>The Yellowstone River at {{ sites|length }} gauges. P: provisional, A: approved.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Readings"><table><thead><tr>
 <th scope="col">Gauge</th><th scope="col">Discharge</th><th scope="col">Gage height</th>
 <th scope="col">Remarks</th></tr></thead><tbody>{{ rows|join:"" }}</tbody></table></div>"""
-TEMPLATES["reading.html"] = """\
+HTML["reading.html"] = """\
 <tr><th scope="row">{{ name }}<br><small>USGS {{ site }}</small></th>
 <td>{{ discharge_ft3_s|floatformat:-2|default:"–" }} ft³/s<br>
 <small>{{ discharge_observed|default:"" }}</small></td>
@@ -355,6 +353,7 @@ async def fetch_reading_httpx(client, site):
     call = client.stream("GET", settings.SERVICES[service] + query, **options)
     try:
         async with asyncio.timeout(settings.DEADLINE), call as response:
+            # One chunk is the whole body, or too much of it.
             body = await anext(response.aiter_raw(MAX_BYTES + 1), b"")
     except (httpx.HTTPError, OSError, ValueError) as error:
         failure = TIMED_OUT if isinstance(error, TimeoutError) else FAILED
@@ -382,11 +381,11 @@ def parse_readings(data):
 
 def parse_reading(data, site):
     """Return a gauge's Reading from the service's GeoJSON (OGC API Features)."""
-    known = [feature["properties"] for feature in data["features"]]
-    known = [one for one in known if one["monitoring_location_id"] == f"USGS-{site}"]
-    latest = {one["parameter_code"]: one for one in sorted(known, key=rank)}
+    found = [feature["properties"] for feature in data["features"]]
+    found = [one for one in found if one["monitoring_location_id"] == f"USGS-{site}"]
+    newest = {one["parameter_code"]: one for one in sorted(found, key=rank)}
     values, codes = [], []
-    for one in (latest.get("00060"), latest.get("00065")):
+    for one in (newest.get("00060"), newest.get("00065")):
         has_value, when = rank(one) if one else (False, None)
         values += [float(one["value"]), when.isoformat()] if has_value else [None, None]
         if one:
@@ -397,7 +396,7 @@ def parse_reading(data, site):
 
 
 def rank(one):
-    """Return (has a value, time) of an observation. The highest one counts."""
+    """Return (has a value, time) of an observation: of several, the highest counts."""
     value = float("nan" if one["value"] is None else str(one["value"]))
     observed = datetime.fromisoformat(one["time"])
     observed = observed if observed.tzinfo else observed.replace(tzinfo=UTC)
@@ -428,21 +427,21 @@ async def arriving_readings():
             task.cancel()
 
 
-shared_calls = {}  # (event loop, key): its task, and a semaphore for its clients
+shared_calls = {}  # (event loop, function): its task, and a semaphore for its clients
 
 
-async def share_call(key, call):
-    """Return what a call returns to all that wait for it, and whether this started it."""
-    key = asyncio.get_running_loop(), key
+async def share_call(function):
+    """Return what a function returns to all that wait, and whether this call started it."""
+    key = asyncio.get_running_loop(), function
     if started := key not in shared_calls:
         # In a context of its own, because it may outlast the request that began it.
-        task = asyncio.create_task(call(), context=Context())
+        task = asyncio.create_task(function(), context=Context())
         shared_calls[key] = task, asyncio.Semaphore(0)
         task.add_done_callback(lambda task: shared_calls.pop(key)[1].release())
     task, turn = shared_calls[key]
-    # The end of the call releases the semaphore once, and each client passes it on, one in
-    # each iteration of the event loop. uvloop sends at an iteration's end: if all went on
-    # in one, the first would wait until the last one's page is made.
+    # To await the task directly would resume all clients in one iteration of the event
+    # loop, at the end of which uvloop sends: the first would wait for the last one's page.
+    # So the task's end releases a semaphore once, and each client passes it on.
     async with turn:
         return task.result(), started
 
@@ -476,7 +475,7 @@ async def home_async(request):
     return home_page(request, await asyncio.gather(*calls))
 
 
-TEMPLATES["home.html"] = """\
+HTML["home.html"] = """\
 <section class="panel" aria-label="Promotions">{% for promotion in promo.promotions %}
 <p><strong>{{ promotion.title }}</strong> {{ promotion.text }}
 <small>Until {{ promotion.ends }}.</small></p>
@@ -531,7 +530,7 @@ async def rates_async(request):
     return rates_page(request, *await call)
 
 
-TEMPLATES["rates.html"] = """\
+HTML["rates.html"] = """\
 <p>One {{ base }} in {{ symbol }} from {{ start_date }} to {{ end_date }}: {{ days }} days,
 from a response with {{ currencies }} currencies.</p>
 <svg viewBox="0 0 480 200" overflow="visible" fill="none" stroke="currentColor" role="img"
@@ -620,8 +619,8 @@ async def cars_unsafe(request):
     return page(request, "unsafe.html", data, 500 if "error" in data else 200)
 
 
-TEMPLATES["unsafe.html"] = '<p class="bad" role="alert">{{ error }}</p>'
-TEMPLATES["cars.html"] = """\
+HTML["unsafe.html"] = '<p class="bad" role="alert">{{ error }}</p>'
+HTML["cars.html"] = """\
 {% if car %}<p role="status">Car {{ car }} was created.</p>{% endif %}{% if rows %}
 <p>{{ rows|length }} of {{ cars }} cars, from {{ queries }} queries; more: <code>?n=500</code></p>
 <table><thead><tr><th scope="col">Car</th><th scope="col">Store</th><th scope="col">Engine part
@@ -686,8 +685,8 @@ def read_cars_prefetched(n):
     """Return rows of n cars, with three queries."""
     stores, parts = Store.objects.order_by("id"), CarParts.objects.filter(**PART_FILTER)
     cars = Car.objects.order_by("id").prefetch_related(
-        Prefetch("store", stores, to_attr="stores"),
-        Prefetch("car_parts", parts.order_by("id"), to_attr="parts"),
+        models.Prefetch("store", stores, to_attr="stores"),
+        models.Prefetch("car_parts", parts.order_by("id"), to_attr="parts"),
     )
     rows = []
     for car in cars[:n]:
@@ -760,16 +759,14 @@ def log_query(execute, sql, params, many, context):
 tables_lock, tables_made = threading.Lock(), threading.Event()
 
 
+@receiver(connection_created)
 def prepare_connection(connection, **kwargs):
     """Make the tables with the first connection, and log the queries of each."""
     with tables_lock:
         if not tables_made.is_set():
             make_tables(connection)
             tables_made.set()
-    connection.execute_wrappers[:] = [log_query]
-
-
-connection_created.connect(prepare_connection)
+    connection.execute_wrappers[:] = [log_query]  # once, however often it connects
 
 
 def make_tables(connection):
@@ -804,7 +801,7 @@ async def cpu_async(request):
     return cpu_page(request, [compute(piece) for piece in PIECES])
 
 
-TEMPLATES["cpu.html"] = """\
+HTML["cpu.html"] = """\
 <p>The digest is <code>{{ digest }}</code>. This is work, not waiting. More processes help:
 <code>uvicorn --workers 2</code>.</p>
 """
@@ -887,57 +884,52 @@ def make_pdf():
 # -------------------------------------------------------------- Experiment: files
 
 UPLOADS = DATA_DIR / "uploads"
-CHUNK_BYTES = 2**18  # read with one switch to a thread; a slow client keeps two chunks
+CHUNK_BYTES = 2**18  # each is read on a thread; a slow client keeps two in memory
 
 
 def files_sync(request, name):
     """Django's `FileResponse`, which under ASGI reads the whole file into memory."""
-    path = upload_path(name)
-    file = open(path, "rb", opener=open_regular)  # noqa: SIM115 - Django closes it
+    file = open(upload_path(name), "rb")  # noqa: SIM115 - Django closes it
     headers = {"Cache-Control": "no-cache"}
     return FileResponse(file, as_attachment=True, filename=name, headers=headers)
 
 
 async def files_async(request, name):
     """Streamed with aiofiles in constant memory, with byte ranges and conditions."""
-    file = await aiofiles.open(upload_path(name), "rb", 0, opener=open_regular)
-    response, start, end = describe_range(request, name, os.fstat(file.fileno()))
+    file = await aiofiles.open(upload_path(name), "rb")
+    response, part = describe_part(request, name, os.fstat(file.fileno()))
     if request.method == "GET" and response.status_code in (200, 206):
-        parts, status = read_range(file, start, end), response.status_code
-        return StreamingHttpResponse(parts, status=status, headers=response.headers)
+        content, status = read_part(file, part), response.status_code
+        return StreamingHttpResponse(content, status=status, headers=response.headers)
     await file.close()
     return response
 
 
 def upload_path(name):
-    """Return the path of an uploaded file. Raise Http404 for an impossible name."""
-    if not name.isprintable() or Path(name).name != name:
+    """Return the path of an uploaded file: no link, folder or pipe. Else raise Http404."""
+    path = UPLOADS / name
+    is_regular = os.path.isfile(path) and not os.path.islink(path)
+    if not (is_regular and path.name == name and name.isprintable()):
         raise Http404
-    return UPLOADS / name
+    return path
 
 
-def open_regular(path, flags):
-    """Open a regular file: no link, folder or pipe. Raise Http404 for anything else."""
-    if os.path.isfile(path) and not os.path.islink(path):
-        # It may be replaced in the meantime, with a link or a pipe, or deleted.
-        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        with suppress(FileNotFoundError):
-            return os.open(path, flags)
-    raise Http404
-
-
-def describe_range(request, name, info):
-    """Return a response without its body, and the body's first byte and end.
+def describe_part(request, name, info):
+    """Return a response without its body, and the range of bytes to send.
 
     Source: RFC 9110, sections 13 (If-Match and the like) and 14 (Range).
     """
     size, modified = info.st_size, int(info.st_mtime)
     etag = f'"{info.st_ino:x}-{info.st_mtime_ns:x}-{size:x}"'
+    status, part = 200, range(size)
+    # With If-Range, a client that has a part of another version gets this one whole.
+    is_same = request.headers.get("if-range", etag) in (etag, http_date(modified))
+    if request.method == "GET" and is_same:
+        status, part = parse_range(request.headers.get("range", ""), size)
     headers = {"ETag": etag, "Last-Modified": http_date(modified)}
-    status, start, end = byte_range(request, size, headers)
-    headers |= {"Accept-Ranges": "bytes", "Content-Length": end - start}
+    headers |= {"Accept-Ranges": "bytes", "Content-Length": len(part)}
     if status != 200:
-        sent = "*" if status == 416 else f"{start}-{end - 1}"
+        sent = f"{part[0]}-{part[-1]}" if part else "*"
         headers["Content-Range"] = f"bytes {sent}/{size}"
     headers["Content-Disposition"] = content_disposition_header(True, name)
     headers["Cache-Control"] = "no-cache"
@@ -947,40 +939,37 @@ def describe_range(request, name, info):
     response = get_conditional_response(request, etag, modified, response)
     if response.status_code == 200:  # a 304 or 412 takes precedence over the range
         response.status_code = status
-    return response, start, end
+    return response, part
 
 
-def byte_range(request, size, headers):
-    """Return the status, first byte and end of what to send.
+def parse_range(text, size):
+    """Return the status, and the range of bytes to send, for a Range header.
 
-    Several ranges, an unreadable one, or one of another version (If-Range) get the whole
-    file, as RFC 9110 allows in section 14.2.
+    Several ranges, or an unreadable one, get the whole file, as section 14.2 allows.
     """
-    pattern = "bytes=([0-9]{0,4000})-([0-9]{0,4000})"  # int() takes 4,300 digits
-    match = re.fullmatch(pattern, request.headers.get("range", "").strip())
-    version = request.headers.get("if-range", headers["ETag"])
-    current = version in (headers["ETag"], headers["Last-Modified"])
-    first, last = match.groups() if match and current else ("", "")
-    whole = request.method != "GET" or not (first or last)
-    if whole or (first and last and int(last) < int(first)):
-        return 200, 0, size
-    start = int(first) if first else max(0, size - int(last))
-    end = min(int(last) + 1, size) if first and last else size
-    return (206, start, end) if start < size else (416, 0, 0)
+    # int() takes 4,300 digits.
+    match = re.fullmatch("bytes=([0-9]{0,4000})-([0-9]{0,4000})", text)
+    first, last = match.groups() if match else ("", "")
+    if first and (not last or int(first) <= int(last)):
+        part = range(size)[int(first) : int(last) + 1 if last else None]
+    elif last and not first:  # so many bytes at the end
+        part = range(size)[max(0, size - int(last)) :]
+    else:
+        return 200, range(size)
+    return (206 if part else 416), part
 
 
-async def read_range(file, start, end):
-    """Yield the bytes from `start` to before `end` in chunks, and close the file."""
+async def read_part(file, part):
+    """Yield a range of a file's bytes in chunks, and close the file."""
     try:
-        await file.seek(start)
-        while start < end and (chunk := await file.read(min(CHUNK_BYTES, end - start))):
-            start += len(chunk)
-            yield chunk
+        await file.seek(part.start)
+        for start in part[::CHUNK_BYTES]:
+            yield await file.read(min(CHUNK_BYTES, part.stop - start))
     finally:
         await file.close()
 
 
-TEMPLATES["files.html"] = """\
+HTML["files.html"] = """\
 {% if files %}<div class="scroll" tabindex="0" role="region" aria-label="Files"><table><thead><tr>
 <th scope="col">File</th><th scope="col">Size</th><th scope="col">Modified</th></tr></thead>
 <tbody>{% for file in files %}<tr><td><a href="{{ file.url }}">{{ file.name }}</a></td>
@@ -993,12 +982,11 @@ def files_list(request):
     """Return the uploaded files by name: size in bytes, time in ISO 8601, address."""
     files = []
     for name in sorted(os.listdir(UPLOADS) if UPLOADS.is_dir() else ()):
-        with suppress(FileNotFoundError):  # deleted in the meantime
-            info = os.lstat(UPLOADS / name)
+        with suppress(Http404, FileNotFoundError):  # no file, or deleted meanwhile
+            info = os.stat(upload_path(name))
             modified = datetime.fromtimestamp(int(info.st_mtime), UTC).isoformat()
             file = {"name": name, "size": info.st_size, "modified": modified}
-            if stat.S_ISREG(info.st_mode) and name.isprintable():
-                files.append(file | {"url": f"/files/async/{quote(name, safe='')}"})
+            files.append(file | {"url": f"/files/async/{quote(name, safe='')}"})
     return page(request, "files.html", {"files": files})
 
 
@@ -1020,7 +1008,7 @@ async def upload_async(request):
         return page(request, "upload.html", {}, limit=settings.MAX_UPLOAD_BYTES)
     upload = one_file(request)
     folder = settings.FILE_UPLOAD_TEMP_DIR
-    async with aiofiles.tempfile.NamedTemporaryFile(dir=folder) as file:
+    async with NamedTemporaryFile(dir=folder) as file:
         while chunk := await asyncio.to_thread(upload.read, CHUNK_BYTES):
             await file.write(chunk)
         await file.flush()
@@ -1028,7 +1016,7 @@ async def upload_async(request):
     return uploaded_page(request, name, upload.size)
 
 
-TEMPLATES["upload.html"] = """\
+HTML["upload.html"] = """\
 <form method="post" enctype="multipart/form-data">{% csrf_token %}
 <p><label>File <input type="file" name="file" required></label></p>
 <button>Upload</button></form>
@@ -1037,11 +1025,7 @@ TEMPLATES["upload.html"] = """\
 
 
 class UploadHandler(TemporaryFileUploadHandler):
-    """Receive a file of a limited size, under a safe name; make the folder if it is gone."""
-
-    def handle_raw_input(self, input_data, META, content_length, *args, **kwargs):
-        if content_length > settings.MAX_UPLOAD_BYTES:
-            raise BadRequest("The file is too large.", "file")
+    """Receive a file under a safe name; make the folder if it is gone."""
 
     def new_file(self, field, name, *args, **kwargs):
         os.makedirs(settings.FILE_UPLOAD_TEMP_DIR, exist_ok=True)
@@ -1057,10 +1041,12 @@ def uploaded_page(request, name, size):
 
 
 def one_file(request):
-    """Return the uploaded file. Raise BadRequest if there is not exactly one."""
+    """Return the uploaded file. Raise BadRequest if there is not one, of a limited size."""
     files = request.FILES.getlist("file")
     if len(files) != 1:
         raise BadRequest("Send one file in the field `file`.", "file")
+    if files[0].size > settings.MAX_UPLOAD_BYTES:
+        raise BadRequest("The file is too large.", "file")
     return files[0]
 
 
@@ -1093,46 +1079,6 @@ def safe_name(name):
 TIMED_OUT = "The service did not respond in time."
 FAILED = "The connection to the service failed."
 MAX_BYTES = 8 * 2**20
-TLS = httpx.create_ssl_context(trust_env=False)  # made once, because it takes 16 ms
-LIMITS = httpx.Limits(keepalive_expiry=2)  # services close idle connections after 5 s
-idle_clients = []
-
-
-def fetch(service, query, seconds, parse, *arguments):
-    """Return (what `parse` makes of the JSON, None), or (None, a sentence)."""
-    try:
-        client = idle_clients.pop()  # of its own: threads would wait for a shared one
-    except IndexError:
-        client = httpx.Client(verify=TLS, trust_env=False, limits=LIMITS)
-    client.deadline, client.last_read = time.monotonic() + seconds, b""
-    options = {"headers": settings.SERVICE_HEADERS[service], "timeout": seconds}
-    options["extensions"] = {"trace": functools.partial(limit_reads, client)}
-    call = client.stream("GET", settings.SERVICES[service] + query, **options)
-    try:
-        with call as response:
-            body = next(response.iter_raw(MAX_BYTES + 1), b"")  # cut if it is longer
-    except (httpx.HTTPError, OSError, ValueError) as error:
-        client.close()
-        return None, TIMED_OUT if isinstance(error, httpx.TimeoutException) else FAILED
-    client.cookies.clear()
-    if client.last_read.endswith((body[-len(client.last_read) :], b"0\r\n\r\n")):
-        idle_clients.append(client)  # nothing follows the body, so it can be used again
-    else:
-        client.close()
-    return read_json(response.status_code, body, parse, *arguments)
-
-
-def limit_reads(client, event, info):
-    """Replace the `read` of a new connection, when httpx's trace tells of one."""
-    if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-        stream = info["return_value"]
-        stream.read = functools.partial(read_in_time, client, stream.read)
-
-
-def read_in_time(client, read, size, timeout=None):
-    """Read within the time that is left. httpx would give each read the whole time."""
-    client.last_read = read(size, max(0.001, client.deadline - time.monotonic()))
-    return client.last_read
 
 
 async def fetch_async(service, query, seconds, parse, *arguments):
@@ -1142,8 +1088,8 @@ async def fetch_async(service, query, seconds, parse, *arguments):
     try:
         async with asyncio.timeout(seconds), call as response:
             body = await response.content.readexactly(MAX_BYTES + 1)
-    except asyncio.IncompleteReadError as error:
-        body = error.partial  # the whole body, unless it is longer
+    except asyncio.IncompleteReadError as error:  # the usual end: it is not too long
+        body = error.partial
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return None, TIMED_OUT if isinstance(error, TimeoutError) else FAILED
     return read_json(response.status, body, parse, *arguments)
@@ -1157,12 +1103,6 @@ def make_session():
     options = {"cookie_jar": aiohttp.DummyCookieJar(), "auto_decompress": False}
     options |= {"timeout": aiohttp.ClientTimeout()}
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), **options)
-
-
-def make_httpx_client():
-    """Return an `httpx.AsyncClient` with a TLS context of its own, as is the default."""
-    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-    return httpx.AsyncClient(cookies=cookies, limits=LIMITS, timeout=None)
 
 
 loop_clients = weakref.WeakKeyDictionary()  # event loop: {function: what it made}
@@ -1184,6 +1124,54 @@ def read_json(status, body, parse, *arguments):
         return parse(json.loads(body), *arguments), None
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None, "The service's response has an unknown shape."
+
+
+TLS = httpx.create_ssl_context(trust_env=False)  # made once, because it takes 16 ms
+LIMITS = httpx.Limits(keepalive_expiry=2)  # services close idle connections after 5 s
+idle_clients = []
+
+
+def fetch(service, query, seconds, parse, *arguments):
+    """Return (what `parse` makes of the JSON, None), or (None, a sentence)."""
+    try:
+        client = idle_clients.pop()  # of its own: threads would wait for a shared one
+    except IndexError:
+        client = httpx.Client(verify=TLS, trust_env=False, limits=LIMITS)
+    client.deadline, client.last_read = time.monotonic() + seconds, b""  # for its reads
+    options = {"headers": settings.SERVICE_HEADERS[service], "timeout": seconds}
+    options["extensions"] = {"trace": functools.partial(limit_reads, client)}
+    call = client.stream("GET", settings.SERVICES[service] + query, **options)
+    try:
+        with call as response:
+            body = next(response.iter_raw(MAX_BYTES + 1), b"")  # cut if it is longer
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        client.close()
+        return None, TIMED_OUT if isinstance(error, httpx.TimeoutException) else FAILED
+    client.cookies.clear()
+    if client.last_read.endswith((body[-len(client.last_read) :], b"0\r\n\r\n")):
+        idle_clients.append(client)  # nothing follows the body, so it can be used again
+    else:
+        client.close()  # what follows would be taken for the next response
+    return read_json(response.status_code, body, parse, *arguments)
+
+
+def limit_reads(client, event, info):
+    """Replace the `read` of a new connection, when httpx's trace tells of one."""
+    if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+        stream = info["return_value"]
+        stream.read = functools.partial(read_in_time, client, stream.read)
+
+
+def read_in_time(client, read, size, timeout=None):
+    """Read within the time that is left. httpx would give each read the whole time."""
+    client.last_read = read(size, max(0.001, client.deadline - time.monotonic()))
+    return client.last_read
+
+
+def make_httpx_client():
+    """Return an `httpx.AsyncClient` with a TLS context of its own, as is the default."""
+    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.AsyncClient(cookies=cookies, limits=LIMITS, timeout=None)
 
 
 # -------------------------------------------------------------------------- Pages
@@ -1208,9 +1196,9 @@ def render_error(request, status, sentence, **fields):
 
 
 def prefers_json(request):
-    """Return whether the client prefers JSON. It does not if its Accept is unreadable."""
+    """Return whether the client prefers JSON: not if its Accept is unreadable or long."""
     accept = request.headers.get("accept", "")
-    with suppress(ValueError, LookupError):  # a long one would take seconds
+    with suppress(ValueError, LookupError):
         return len(accept) <= 1000 and request.get_preferred_type(TYPES) in TYPES[1:]
     return False
 
@@ -1218,9 +1206,8 @@ def prefers_json(request):
 def handler400(request, exception):
     """Return 400, and what `BadRequest(sentence, field)` or Django says is wrong."""
     sentence, *field = exception.args or ["The request could not be understood."]
-    return render_error(
-        request, 400, sentence, **({"field": field[0]} if field else {})
-    )
+    fields = {"field": field[0]} if field else {}
+    return render_error(request, 400, sentence, **fields)
 
 
 def handler404(request, exception):
@@ -1256,26 +1243,28 @@ EXPERIMENTS = {
     "home": {"sync": home_sync, "sequential": home_sequential, "async": home_async},
     "rates": {"sync": rates_sync, "async": rates_async},
     "cars": {
-        "sync": form_view(cars_sync),
-        "async": form_view(cars_async),
-        "sync_to_async": form_view(cars_sync_to_async),
+        "sync": cars_sync,
+        "async": cars_async,
+        "sync_to_async": cars_sync_to_async,
         "prefetched": cars_prefetched,
         "unsafe": cars_unsafe,
     },
     "cpu": {"sync": cpu_sync, "threaded": cpu_threaded, "async": cpu_async},
     "certificate": {"sync": certificate_sync, "async": certificate_async},
     "files": {"sync": files_sync, "async": files_async},
-    "upload": {"sync": form_view(upload_sync), "async": form_view(upload_async)},
+    "upload": {"sync": upload_sync, "async": upload_async},
 }
+#: The variants that take a form.
+FORMS = {"cars/sync", "cars/async", "cars/sync_to_async", "upload/sync", "upload/async"}
 PITFALLS = {"rivers/new_client", "rivers/blocking", "cars/unsafe", "cpu/async"}
 
 
 @require_safe
 async def list_variants(request):
-    """Return links to all variants."""
-    names = [f"{name}/{x}" for name in EXPERIMENTS for x in EXPERIMENTS[name]]
-    links = [("files" if name.startswith("files") else name, name) for name in names]
-    return HttpResponse(format_html_join("\n", '<p><a href="/{}/">{}</a></p>', links))
+    """Return links to all pages."""
+    routes = [str(pattern.pattern) for pattern in urlpatterns]
+    links = [[route] for route in routes if route and "<" not in route]
+    return HttpResponse(format_html_join("\n", '<p><a href="/{0}">{0}</a></p>', links))
 
 
 urlpatterns = [
@@ -1285,9 +1274,8 @@ urlpatterns = [
 for name, variants in EXPERIMENTS.items():
     for variant, view in variants.items():
         route = f"{name}/{variant}/" + "<name>" * (name == "files")
-        # `form_view` has set the methods already.
-        limited = view if hasattr(view, "__wrapped__") else require_safe(view)
-        urlpatterns.append(path(route, limited, name=f"{name}/{variant}"))
+        limit = form_view if f"{name}/{variant}" in FORMS else require_safe
+        urlpatterns.append(path(route, limit(view), name=f"{name}/{variant}"))
 
 application = get_asgi_application()
 
@@ -1302,7 +1290,7 @@ def env(name, accepted, is_valid, parse=str, default=""):
     """Return an environment variable, parsed. Exit with one line if it is invalid."""
     if not (text := os.environ.get(name)):
         return default
-    with suppress(ImportError, ValueError, httpx.InvalidURL):  # ImportError: no driver
+    with suppress(Exception):
         if is_valid(text):
             return parse(text)
     # A password may stand before an "@", wherever that is, or in a query.
@@ -1334,14 +1322,13 @@ def parse_database(text):
 
     # A request keeps its connection to its end, and workers share PostgreSQL's hundred.
     pool = {"min_size": 0, "max_size": 20, "timeout": 5, "reconnect_timeout": 4}
+    parts = {"USER": url.username, "PASSWORD": url.password, "HOST": url.hostname}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(url.path[1:]),
-        "USER": unquote(url.username or ""),
-        "PASSWORD": unquote(url.password or ""),
-        "HOST": unquote(url.hostname or ""),
-        "PORT": url.port or "",
+        "PORT": url.port,
         "OPTIONS": {"connect_timeout": 5, "pool": pool},
+        **{name: unquote(part or "") for name, part in parts.items()},
     }
 
 
@@ -1364,7 +1351,7 @@ UNRACED = {"upload", "cars/unsafe"}
 UPSTREAM_LATENCY = env_number("UPSTREAM_LATENCY", 0.2, 0, 60)
 UPSTREAM_FAILURES = env_number("UPSTREAM_FAILURES", 0.0, 0, 1)
 LANES = env_number("LANES", 40, 1, 1000)
-MAX_BODY_BYTES = 2**20
+MAX_BODY_BYTES = 2**20  # of a request other than an upload; more of that goes to a file
 settings.MAX_UPLOAD_BYTES = env_number("MAX_UPLOAD_BYTES", 2**30, 1, 2**50)
 settings.DEADLINE = env_number("DEADLINE", 10.0, 0.1, 300)
 # `LabMiddleware` does the work of the three middlewares that these checks miss.
@@ -1407,27 +1394,25 @@ def make_tables(connection, first=make_tables):  # noqa: F811 - replaces the fir
 
 
 def add_cars(numbers):
-    """Add cars in bulk, as `make_tables` makes them."""
+    """Add cars in bulk, as the first `make_tables` makes them one by one."""
+    rows = defaultdict(list)  # by model, in the order in which they refer to each other
+    for i in numbers:
+        part, store = CarParts(engine=f"V8 engine {i}"), Store(location=f"Store {i}")
+        maker = Manufacturer(name=f"Maker {i}")
+        car = Car(manufacturer=maker)
+        has_part = Car.car_parts.through(car=car, carparts=part)
+        in_store = Car.store.through(car=car, store=store)
+        for row in (part, store, maker, car, has_part, in_store):
+            rows[type(row)].append(row)
+    for model, instances in rows.items():
+        model.objects.bulk_create(instances)
 
-    def create(rows):
-        return type(rows[0]).objects.bulk_create(rows)
 
-    parts = create([CarParts(engine=f"V8 engine {i}") for i in numbers])
-    makers = create([Manufacturer(name=f"Maker {i}") for i in numbers])
-    stores = create([Store(location=f"Store {i}") for i in numbers])
-    cars = create([Car(manufacturer=maker) for maker in makers])
-    HasPart, InStore = Car.car_parts.through, Car.store.through
-    rows = list(zip(cars, parts, stores, strict=True))
-    create([HasPart(car=car, carparts=part) for car, part, _ in rows])
-    create([InStore(car=car, store=store) for car, _, store in rows])
-
-
-@receiver(connection_created)
+@receiver(connection_created)  # sent also when a pool lends a connection
 def replace_closed_connection(connection, **kwargs):
-    """Replace a connection that the server has closed."""
+    """Replace a connection that the server has closed, and all others in the pool."""
     if not connection.is_usable():
         connection.close()
-        # After each broken connection that it finds, the pool waits longer.
         connection.pool.check()
         connection.connect()
 
@@ -1458,7 +1443,7 @@ pre, .panel { padding: .8rem; overflow-x: auto; background: var(--panel); border
 svg { width: 100%; height: auto }
 polyline { fill: none; stroke: var(--accent); stroke-width: 2 }
 """
-TEMPLATES["frame.html"] = """<!doctype html>
+HTML["frame.html"] = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <meta name="description" content="Synchronous, threaded or asynchronous Django, measured">
@@ -1470,10 +1455,19 @@ TEMPLATES["frame.html"] = """<!doctype html>
 <li><a href="/{{ experiment }}/{{ name }}/" {% if name == variant %}aria-current="page"{% endif %}
 >{{ name }}</a>{% if is_pitfall %} <small>pitfall</small>{% endif %}</li>{% endfor %}</ul></nav>
 {% if variant %}<p><a href="/source/{{ experiment }}/{{ variant }}/">source</a></p>{% endif %}
-{% endif %}{% endblock %}</header><main>{% block main %}{{ part }}{% endblock %}</main>
-<footer class="soft"><p>{{ part }} {{ note }}</p></footer>
+{% endif %}{% endblock %}</header><main>{% block main %}{{ cut_here }}{% endblock %}</main>
+<footer class="soft"><p>{{ cut_here }} {{ note }}</p></footer>
 </body></html>
-""".replace("{{ style }}", STYLE)
+""".replace("{{ style }}", STYLE)  # as text, because `inline_sources` takes its hash
+
+
+def address_of(service):
+    """Return the address of a service without user and password."""
+    return re.sub("//.*@", "//", settings.SERVICES[service])
+
+
+#: Where the readings come from.
+SOURCE = address_of("usgs") if "usgs" in CONFIGURED_SERVICES else "embedded"
 
 
 def framed_page(request, template, data, status=200, **extra):
@@ -1481,7 +1475,7 @@ def framed_page(request, template, data, status=200, **extra):
 
     JSON has the experiment's and the variant's name, and `load_time` in seconds.
     """
-    load_time = time.perf_counter() - request.started
+    load_time = time.perf_counter() - request.started  # set by LabMiddleware
     experiment, _, variant = request.resolver_match.view_name.partition("/")
     made = f"Made in <strong>{load_time:.4f} s</strong>"
     if variant:
@@ -1514,13 +1508,13 @@ ABOUT = {}
 @functools.lru_cache(maxsize=256)
 def frame(experiment, variant):
     """Return what stands around a page's own parts, which is the same for all clients."""
-    names = {"experiment": experiment, "variant": variant, "part": "@@part@@"}
+    names = {"experiment": experiment, "variant": variant, "cut_here": "@@cut@@"}
     html = render_to_string("frame.html", names | ABOUT.get(experiment, {}))
-    return html.split("@@part@@")
+    return html.split("@@cut@@")
 
 
 def handler500(request):
-    """Return 503 or 507 for what the server lacks at the moment, else 500."""
+    """Return 503, 507 or 404 for what is missing at the moment, else 500."""
     error = sys.exc_info()[1]
     if isinstance(error, (OperationalError, InterfaceError)):
         return render_error(request, 503, "The database is unavailable.")
@@ -1528,33 +1522,16 @@ def handler500(request):
         return render_error(request, 503, "The server is busy. Try again.")
     if isinstance(error, OSError) and request.method == "POST":
         return render_error(request, 507, "The file could not be stored.")
+    if isinstance(error, FileNotFoundError):  # deleted since the view looked for it
+        return handler404(request, error)
     return render_error(request, 500, "Internal error. See the server log.")
-
-
-def address_of(service):
-    """Return the address of a service without user and password."""
-    return re.sub("//.*@", "//", settings.SERVICES[service])
 
 
 #: Error numbers that say that file descriptors or threads are short.
 SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.EAGAIN}
-#: Where the readings come from.
-SOURCE = address_of("usgs") if "usgs" in CONFIGURED_SERVICES else "embedded"
-
-
-def content_policy(*styles, script=""):
-    """Return a Content-Security-Policy that allows these inline styles and a script."""
-    hashes = [hashlib.sha256(text.encode()).digest() for text in (script, *styles)]
-    sources = [f"'sha256-{b64encode(digest).decode()}'" for digest in hashes]
-    return (
-        f"default-src 'none'; script-src {sources[0]}; style-src {' '.join(sources[1:])};"
-        " connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none';"
-        " frame-ancestors 'none'"
-    )
 
 
 HEADERS = {
-    "Content-Security-Policy": content_policy(STYLE),
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -1607,30 +1584,29 @@ class Heartbeat:
     PERIOD = 0.005
 
     def __init__(self):
-        self.requests, self.loop = 0, None
+        self.requests, self.timer = 0, None
         self.beats = deque(maxlen=4000)  # their times, of the last twenty seconds
 
     def __enter__(self):
         self.requests += 1
-        loop = asyncio.get_running_loop()
-        if self.loop is not loop:
-            self.loop = loop
+        if self.requests == 1:
             self.beat()
 
     def __exit__(self, *error):
         self.requests -= 1
+        if self.requests == 0:
+            self.timer.cancel()
 
     def beat(self):
-        """Note the time, again and again as long as there are requests."""
+        """Note the time, again and again."""
         self.beats.append(time.perf_counter())
-        if self.requests:
-            self.loop.call_later(self.PERIOD, self.beat)
-        else:
-            self.loop = None
+        loop = asyncio.get_running_loop()
+        self.timer = loop.call_later(self.PERIOD, self.beat)
 
     def held_since(self, arrival):
         """Return the longest time without a beat since an arrival, less the period."""
-        held, end = 0, time.perf_counter()  # a view that blocks ends before a beat
+        # The present counts as a beat: a view that has just blocked leaves no time for one.
+        held, end = 0, time.perf_counter()
         for beat in reversed(self.beats):
             held = max(held, end - max(beat, arrival))
             if beat < arrival:
@@ -1652,7 +1628,7 @@ class LabMiddleware(CsrfViewMiddleware):
 
     async def __acall__(self, request):
         request.started = request.scope.get("started", time.perf_counter())
-        # Under `application`, the heartbeat has counted since the arrival.
+        # `Application`, below, notes `started` and enters the heartbeat; `stock` does not.
         with nullcontext() if "started" in request.scope else heartbeat:
             try:
                 # A server without lifespan has not started the laboratory.
@@ -1660,13 +1636,11 @@ class LabMiddleware(CsrfViewMiddleware):
                     await sync_to_async(start_lab, thread_sensitive=False)()
                 request.get_host()  # which may raise DisallowedHost
                 response = await self.get_response(request)
-            except LabError as error:
-                response = render_error(request, error.status, str(error))
-            except DisallowedHost:
-                sentence = "Unknown host. See ALLOWED_HOSTS."
-                response = render_error(request, 400, sentence)
-            if response.status_code < 400:
-                self.process_response(request, response)  # sets the cookie
+            except (LabError, DisallowedHost) as error:
+                status = getattr(error, "status", 400)
+                response = render_error(request, status, str(error))
+            if response.status_code < 400:  # an error page has no form
+                self.process_response(request, response)  # sends the cookie
             return add_headers(request, response)
 
     async def process_view(self, request, view, args, kwargs):
@@ -1674,7 +1648,7 @@ class LabMiddleware(CsrfViewMiddleware):
         if request.resolver_match.view_name not in FORMS:
             return None
         self.process_request(request)
-        get_token(request)  # as JSON, too, the page of a form sets the cookie
+        get_token(request)  # sets the cookie, also where JSON is sent instead of a form
         if request.method != "POST":
             return None
         check = sync_to_async(super().process_view, thread_sensitive=False)
@@ -1695,8 +1669,10 @@ CODES = "00060,00065"  # discharge, gage height
 #: What a euro buys: real currencies, and as many invented ones as make 170.
 LEVELS = {"EUR": 1, "USD": 1.107, "JPY": 120, "GBP": 0.82, "AUD": 1.49, "CAD": 1.47}
 LEVELS |= {f"X{n:02X}": n + 0.5 for n in range(164)}
+BOOKS = [("Frankenstein", "Mary Shelley", 7.99), ("Emma", "Jane Austen", 8.95)]
+BOOKS += [("Jane Eyre", "Charlotte Brontë", 9.25), ("Romola", "George Eliot", 6.99)]
 # The real services' errors: some are HTML, even where JSON was asked for.
-ERROR = b"<!DOCTYPE html><title>Error report</title>"
+ERROR = "<!DOCTYPE html><title>Error report</title>"
 REFUSAL = {"code": "InvalidQuery", "type": "InvalidQuery"}
 REFUSAL["description"] = "At least one requested property wasn't found"
 
@@ -1711,9 +1687,9 @@ def answer_usgs(
     sites = dict.fromkeys(re.findall(r"\bUSGS-([0-9]{8,15})\b", monitoring_location_id))
     codes = [code for code in CODES.split(",") if code in parameter_code]
     pairs = islice(product(sites, codes), int(limit))
-    found = [make_feature(*pair, when) for pair in pairs]
-    if more.get("skipGeometry") == "true":
-        found = [feature | {"geometry": None} for feature in found]
+    point = {"type": "Point", "coordinates": [-108.5, 45.8]}
+    geometry = None if more.get("skipGeometry") == "true" else point
+    found = [make_feature(*pair, when) | {"geometry": geometry} for pair in pairs]
     total = {"type": "FeatureCollection", "numberReturned": len(found)}
     return total | {"features": found}
 
@@ -1739,16 +1715,14 @@ def make_feature(site, code, when):
         "unit_of_measure": unit,
         "value": value,
     }
-    feature = {"type": "Feature", "id": str(series), "properties": properties}
-    return feature | {"geometry": {"type": "Point", "coordinates": [-108.5, 45.8]}}
+    return {"type": "Feature", "id": str(series), "properties": properties}
 
 
 def answer_promo(when, **more):
     """Return the promotions, with their last day."""
     ends = str(when.date() + timedelta(7))
-    words = {"Three for two": "The cheapest is on us.", "River week": "A fifth off."}
-    found = [{"title": x, "text": words[x], "ends": ends} for x in words]
-    return {"promotions": found}
+    texts = {"Three for two": "The cheapest is on us.", "River week": "A fifth off."}
+    return {"promotions": [{"title": x, "text": texts[x], "ends": ends} for x in texts]}
 
 
 def answer_rates(when, start_date, end_date, **more):
@@ -1764,82 +1738,69 @@ def answer_rates(when, start_date, end_date, **more):
     return found | {"start_date": start_date, "end_date": end_date}
 
 
-BOOKS = [
-    {"title": "Adventures of Huckleberry Finn", "author": "Mark Twain", "price": 9.95},
-    {"title": "Frankenstein", "author": "Mary Shelley", "price": 7.99},
-    {"title": "Jane Eyre", "author": "Charlotte Brontë", "price": 9.25},
-    {"title": "Middlemarch", "author": "George Eliot", "price": 12.99},
-]
-
-
 def answer_recco(when, **more):
     """Return three books of the day."""
-    return {"books": random.Random(when.toordinal()).sample(BOOKS, 3)}
+    books = random.Random(when.toordinal()).sample(BOOKS, 3)
+    return {"books": [{"title": t, "author": a, "price": p} for t, a, p in books]}
 
 
-ANSWERS = {"usgs": answer_usgs, "promo": answer_promo}
-ANSWERS |= {"recco": answer_recco, "rates": answer_rates}
+#: Path: the function that answers there.
+ANSWERS = {PATHS["usgs"]: answer_usgs, PATHS["promo"]: answer_promo}
+ANSWERS |= {PATHS["recco"]: answer_recco, PATHS["rates"]: answer_rates}
 
 
 @functools.lru_cache(maxsize=32)
-def upstream_answer(method, path, query, quarter):
-    """Return status and body, the same for a quarter of an hour."""
-    service = next((name for name in ANSWERS if PATHS[name] == path), None)
-    if method != "GET" or not service:
-        return 405 if service else 404, ERROR
+def upstream_response(method, path, query, quarter):
+    """Return the response to a question, the same for a quarter of an hour."""
+    if method != "GET":
+        return HttpResponseNotAllowed(["GET"], ERROR)
+    if path not in ANSWERS:
+        return HttpResponse(ERROR, status=404)
     when = datetime.fromtimestamp(quarter, UTC)
     try:
-        data = ANSWERS[service](when, **dict(parse_qsl(query.decode())))
-        return 200, json.dumps(data).encode()
+        return JsonResponse(ANSWERS[path](when, **dict(parse_qsl(query.decode()))))
     except (TypeError, ValueError):  # missing, unknown or wrong parameters
-        return 400, json.dumps(REFUSAL).encode()
+        return JsonResponse(REFUSAL, status=400)
 
 
 async def upstream(scope, receive, send):
-    """Answer as the real services do: late, and at times with an error."""
+    """Respond as the real services do: late, and at times with an error."""
     if scope["type"] != "http":
         return  # a server offers its lifespan, but there is nothing to start
+    question = scope["method"], scope["path"], scope["query_string"]
+    response = upstream_response(*question, int(time.time()) // 900 * 900)
+    if random.random() < UPSTREAM_FAILURES:
+        response = HttpResponse(ERROR, status=503)
+    response.headers["Content-Length"] = str(len(response.content))
     RECENT_CALLS.append(call := [time.monotonic(), None])
     embedded.in_flight += 1
-    question = scope["method"], scope["path"], scope["query_string"]
-    status, body = upstream_answer(*question, int(time.time()) // 900 * 900)
-    if random.random() < UPSTREAM_FAILURES:
-        status, body = 503, ERROR
-    kind = b"application/json" if status in (200, 400) else b"text/html"
-    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
-    headers += [(b"allow", b"GET")] * (status == 405)
-    start = {"type": "http.response.start", "status": status, "headers": headers}
     try:
         await asyncio.sleep(UPSTREAM_LATENCY)
-        await send(start)
-        await send({"type": "http.response.body", "body": body})
+        await application.send_response(response, send)
     finally:
         embedded.in_flight -= 1
         call[1] = time.monotonic()
 
 
-def is_worth_logging(record):
-    """Return whether a log record is not about the embedded upstream's daily work."""
-    return (record.threadName, record.levelname) != ("upstream", "INFO")
-
-
 def start_upstream():
     """Serve the upstream, on a thread, for the services whose addresses are not set."""
     # On the event loop of the views, a view that blocks would wait for itself.
-    if not (services := ANSWERS.keys() - CONFIGURED_SERVICES):
+    if not (services := PATHS.keys() - CONFIGURED_SERVICES):
         return
-    for name in ("uvicorn.access", "uvicorn.error"):
-        logging.getLogger(name).addFilter(is_worth_logging)
+    for name in ("uvicorn.access", "uvicorn.error"):  # nothing of its daily work
+        logging.getLogger(name).addFilter(
+            lambda record: (record.threadName, record.levelname) != ("upstream", "INFO")
+        )
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(upstream, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run, args=[[listener]], name="upstream")
     thread.daemon = True  # a late response does not hold the process
     thread.start()
-    upstream_exit.callback(settings.SERVICES.update, dict(settings.SERVICES))
+    upstream_exit.callback(setattr, settings, "SERVICES", URLS)
     upstream_exit.callback(thread.join, 1)
     upstream_exit.callback(setattr, server, "should_exit", True)
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    settings.SERVICES |= {name: base + PATHS[name] for name in services}
+    settings.SERVICES = URLS | {name: base + PATHS[name] for name in services}
 
 
 # ------------------------------------------------------------------- The verdict
@@ -1920,51 +1881,75 @@ def beats(one, other, users):
 
 def verdict(experiment, results, users=1, runs=5, stopped=False):
     """Return which variants lead, no pitfalls among them, and what the figures say."""
-    ranked = [x for x in results if not x["failed"] and cost(x, users)]
+    ranked = [
+        result for result in results if not result["failed"] and cost(result, users)
+    ]
     ranked.sort(key=lambda result: cost(result, users))
     fair = [x for x in ranked if f"{experiment}/{x['variant']}" not in PITFALLS]
+    # There is no leader until every variant has run.
     complete = fair and all(x["times"] or x["failed"] for x in results)
     unbeaten = [x for x in ranked if complete and not beats(fair[0], x, users)]
     leaders = [x for x in unbeaten if x in fair]
-    short, figures = "There are too few runs without a failure", ""
-    if leaders:
-        short = f"{len(leaders)} variants" if leaders[2:] else list_names(leaders)
-        short += " tie" if leaders[1:] else " leads"
-        slower = [x for x in fair if x not in leaders] or fair[-1:]
-        rival = next((x for x in slower if x["variant"] == "sync"), slower[-1])
-        costs = cost(leaders[0], users), cost(rival, users)
-        if rival not in leaders:
-            gain = f"{costs[1] / costs[0]:.1f} times as fast"
-            short += f": {gain} as {list_names([rival])}"
-        shown = [f"{1 / x:,.1f} requests/s" if users > 1 else in_ms(x) for x in costs]
-        figures = f" ({' against '.join(dict.fromkeys(shown))})"
-    here = {"", ("no GIL", "GIL")[has_gil()], ("one user", "many users")[users > 1]}
-    found, told = {x["variant"]: x for x in ranked}, {True: [], False: []}
-    claim = rf"^{experiment} (\w+) should( not)? beat (\w+)(?: if ([^:]+))?: (.+)"
-    for one, no, other, conditions, reason in re.findall(claim, TEXTS, re.M):
-        if {one, other} <= {*found} and {*conditions.split(", ")} <= here:
-            holds = beats(found[one], found[other], users) == (not no)
-            told[holds] += [reason if holds else f"`{one}` should{no} beat `{other}`."]
-    wrong = " ".join(told[False])
-    held = sorted(((x.get("held_s") or 0, x["variant"]) for x in results), reverse=True)
-    # Others notice when the event loop is held for 40 ms.
-    waits = [f"{in_ms(time)} beside `{name}`" for time, name in held if time >= 0.04]
+    summary, result = describe_leaders(leaders, fair, users)
+    confirmed, refuted = check_claims(experiment, ranked, users)
+    waits = describe_waits(results)
     doubt = "The race was stopped." if stopped else "Fewer than five runs." * (runs < 5)
     lines = {
-        "Result": f"{short}{figures}.",
+        "Result": result,
         "No slower, but a pitfall": list_names(x for x in unbeaten if x not in fair),
         "Others' wait": waits and f"Other requests stood still for {'; '.join(waits)}.",
-        "Why": " ".join(told[True]),
-        "Unexpected": wrong and f"{wrong} Make more runs, on a quieter machine.",
+        "Why": confirmed,
+        "Unexpected": refuted and f"{refuted} Make more runs, on a quieter machine.",
         "Failed": list_names(x for x in results if x["failed"]),
         "No result but a first impression": doubt,
-        "Choose": leaders and not wrong and TOLD.get(f"{experiment} choose"),
+        "Choose": leaders and not refuted and TOLD.get(f"{experiment} choose"),
     }
     return {
-        "leaders": [result["variant"] for result in leaders],
-        "lines": [{"title": key, "text": lines[key]} for key in lines if lines[key]],
-        "summary": "; others waited ".join([short, *waits[:1]]),
+        "leaders": [leader["variant"] for leader in leaders],
+        "lines": [{"title": key, "text": text} for key, text in lines.items() if text],
+        "summary": f"{summary}; others waited {waits[0]}" if waits else summary,
     }
+
+
+def describe_leaders(leaders, fair, users):
+    """Return who leads in a few words, and in a sentence with figures."""
+    if not leaders:
+        nobody = "There are too few runs without a failure"
+        return nobody, f"{nobody}."
+    summary = f"{len(leaders)} variants" if leaders[2:] else list_names(leaders)
+    summary += " tie" if leaders[1:] else " leads"
+    slower = [x for x in fair if x not in leaders] or fair[-1:]
+    rival = next((x for x in slower if x["variant"] == "sync"), slower[-1])
+    costs = cost(leaders[0], users), cost(rival, users)
+    if rival not in leaders:
+        gain = f"{costs[1] / costs[0]:.1f} times as fast"
+        summary += f": {gain} as {list_names([rival])}"
+    shown = [f"{1 / x:,.1f} requests/s" if users > 1 else in_ms(x) for x in costs]
+    return summary, f"{summary} ({' against '.join(dict.fromkeys(shown))})."
+
+
+def check_claims(experiment, ranked, users):
+    """Return the reasons of the claims in TEXTS that hold, and the claims that do not."""
+    given = {
+        "",
+        "GIL" if has_gil() else "no GIL",
+        "many users" if users > 1 else "one user",
+    }
+    found, reasons, refuted = {x["variant"]: x for x in ranked}, [], []
+    claim = rf"^{experiment} (\w+) should( not)? beat (\w+)(?: if ([^:]+))?: (.+)"
+    for one, no, other, conditions, reason in re.findall(claim, TEXTS, re.M):
+        if {one, other} <= {*found} and {*conditions.split(", ")} <= given:
+            if beats(found[one], found[other], users) != bool(no):
+                reasons.append(reason)
+            else:
+                refuted.append(f"`{one}` should{no} beat `{other}`.")
+    return " ".join(reasons), " ".join(refuted)
+
+
+def describe_waits(results):
+    """Return how long which variants held the event loop, where others notice: 40 ms."""
+    held = sorted(((x.get("held_s") or 0, x["variant"]) for x in results), reverse=True)
+    return [f"{in_ms(time)} beside `{name}`" for time, name in held if time >= 0.04]
 
 
 @require_http_methods(["POST"])
@@ -1981,7 +1966,7 @@ def verdict_view(request):
 
 # ---------------------------------------------------------------- The front page
 
-TEMPLATES["index.html"] = r"""{% extends "frame.html" %}
+HTML["index.html"] = r"""{% extends "frame.html" %}
 {% block title %}Synchronous, threaded or asynchronous?{% endblock %}{% block style %}<style>
 button, input { min-width: 6rem; padding: .3rem .7rem; font: inherit }
 form { position: sticky; top: 0; display: flex; flex-wrap: wrap; gap: .3rem 1rem; z-index: 1;
@@ -2015,6 +2000,7 @@ are the calls that one page made. Others waited while a page held the event loop
 {% if is_raced %}<button form="race" value="{{ name }}">Race {{ name }}</button>{% endif %}
 <table aria-label="{{ name }}"><thead><tr><th scope="col">Variant</th><th scope="col">Median</th>
 <th scope="col">Against sync</th><th scope="col">Others waited</th></tr></thead>
+{# as in front_row #}
 {% for variant, line, source, pitfall, raced, calls, outside in rows %}<tbody
 data-name="{{ variant }}" data-calls="{{ calls }}" data-outside="{{ outside }}" {{ raced }}>
 <tr><th scope="row"><a href="/{{ name }}/{{ variant }}/">{{ variant }}</a>
@@ -2043,9 +2029,10 @@ async function run(runner) {  // make one request; an answer without a time is a
   performance.clearResourceTimings();
   const [response, text] = await ask(url, {signal}), {headers, status, statusText} = response;
   if (signal.aborted) return;
-  // The network's share, without the browser's own way there and back.
+  // From the request's first byte to the response's last, without the browser's queues.
   const {requestStart, responseStart, responseEnd} = performance.getEntriesByName(url)[0] ?? {};
   const type = headers.get("Content-Type") ?? "", streams = type.includes("ndjson");
+  // A streamed page sends its 200 before it knows, and home is a 200 all the same.
   const wrong = !response.ok || !responseEnd || streams && !/"error": ?null/.test(text)
     || /"errors": ?{"/.test(text);
   const said = /"errors?": ?(?:{"\w+": ?)?("(?:[^"\\]|\\.)*")/.exec(/json/.test(type) ? text : "");
@@ -2072,24 +2059,22 @@ function draw(team, leaders = []) {
     [median && `${ms(median)}<small>${first ? `first byte ${ms(first)}` : `to ${ms(high)}`}`,
       gain && `${gain.toFixed(gain < 1.1 ? 2 : 1)} ×<small>${times.length} runs`,
       tries && `${ms(held_s)}<small>${thread ?? ""}`,
-    ].forEach((cell, i) => all("td", body)[i].innerHTML = cell || "–<small>");
+    ].forEach((cell, i) => all("td", body)[i].innerHTML = cell || "–<small>");  // keeps the height
     find("b", body).textContent = leads ? `leads${leaders[1] ? ", in a tie" : ""}` : "";
     body.classList.toggle("leads", leads);
     find("div", body).textContent = failed ? `${failed} of ${tries} failed: ${why}` : why;
+    // The run is drawn at heights 0 to 2, its calls at 3 to 9; a tenth stays free at the right.
     const rects = calls.map(([begin, end], i) => `<rect x="${begin}" width="${end - begin}"
       y="${3 + 6 * i / Math.max(6, calls.length)}" height=".7"/>`);
     find("svg", body).innerHTML = `<g transform="scale(${1 / Math.max(...ends) / 1.1} 1)">
       <path d="M0 0H${high}V2H0" opacity=".4"/><path d="M0 0H${median}V2H0"/>${rects.join("")}`;
   }
 }
-async function enter(section) {  // take all the room that the race will need
-  const {files = []} = section.id == "files" ? await load("/files/") : {files: [{name: ""}]};
-  const file = files.find(({name}) => name == "sample.bin") ?? files[0];
-  find(".verdict", section).innerHTML = file ? "The verdict follows the last run."
-    : 'No file to race on. <a href="/upload/async/">Upload one.</a>';
-  return all(file ? "[data-raced]" : "none", section).map(body => ({body, section,
-    variant: body.dataset.name, url: find("a", body).href + encodeURIComponent(file.name),
-    times: [], failed: 0, held_s: 0, calls: [], why: ""}));
+function enter(section) {  // take all the room that the race will need
+  find(".verdict", section).textContent = "The verdict follows the last run.";
+  const file = section.id == "files" ? "sample.bin" : "";
+  return all("[data-raced]", section).map(body => ({body, section, variant: body.dataset.name,
+    url: find("a", body).href + file, times: [], failed: 0, held_s: 0, calls: [], why: ""}));
 }
 form.onsubmit = async event => {
   event.preventDefault();
@@ -2099,7 +2084,7 @@ form.onsubmit = async event => {
   for (const button of all("button[value]")) button.textContent = "Stop";
   summary.hidden = value != "all";
   summary.innerHTML = sections.map(({id}) => `<tr><th><a href="#${id}">${id}</a><td>–`).join("");
-  const teams = await Promise.all(sections.map(enter)), runners = teams.flat();
+  const teams = sections.map(enter), runners = teams.flat();
   teams.forEach(team => draw(team));
   const calls = runners.reduce((sum, {body}) => sum + (runs + 1) * body.dataset.outside, 0);
   if (calls && !confirm(`Make ${calls} calls to outside services?`)) race.abort("Stopped");
@@ -2117,8 +2102,9 @@ form.onsubmit = async event => {
     draw(teams.find(team => team.includes(runner)));
     if (!signal.aborted) bar.value++;
   }
-  for (const team of teams.filter(team => team[0])) {
+  for (const team of teams) {
     const {section: {id}} = team[0], stopped = signal.aborted;
+    // As JSON, a runner's HTML elements are empty objects.
     const body = JSON.stringify({experiment: id, results: team, runs, stopped});
     const {leaders, lines = [], summary: short = "No verdict: the server did not answer."} =
       await load("/verdict/", {method: "POST", body});
@@ -2141,8 +2127,23 @@ for (const button of all("td > button")) button.onclick = async () => {
 document.onkeydown = event => { if (event.key == "Escape") race?.abort("Stopped"); };
 </script>{% endblock %}
 """
-INLINE = re.findall(r"(?s)<(style|script).*?>(.*?)</\1>", TEMPLATES["index.html"])
-INDEX_POLICY = content_policy(STYLE, INLINE[0][1], script=INLINE[1][1])
+
+
+def inline_sources(tag):
+    """Return the sources that let a Content-Security-Policy allow these inline parts."""
+    text = HTML["frame.html"] + HTML["index.html"]
+    digests = [
+        hashlib.sha256(inline.encode()).digest()
+        for inline in re.findall(f"(?s)<{tag}.*?>(.*?)</{tag}>", text)
+    ]
+    return " ".join(f"'sha256-{b64encode(digest).decode()}'" for digest in digests)
+
+
+HEADERS["Content-Security-Policy"] = (
+    f"default-src 'none'; script-src {inline_sources('script')};"
+    f" style-src {inline_sources('style')}; connect-src 'self'; img-src data:;"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 
 @functools.cache  # reading the sources takes a while
@@ -2168,15 +2169,14 @@ async def index(request):
     if prefers_json(request):
         return JsonResponse({"experiments": experiments})
     names = {"experiments": experiments, "sections": sections, "source": data_source()}
-    headers = {"Content-Security-Policy": INDEX_POLICY}
-    return HttpResponse(render_to_string("index.html", names), headers=headers)
+    return HttpResponse(render_to_string("index.html", names))
 
 
 # ------------------------------------------------------------- Source and status
 
 
 def view_source(view):
-    """Return a view's source, or a sentence if it has none, as a `functools.partial`."""
+    """Return a view's source, or a sentence if Python finds none (as of a `partial`)."""
     with suppress(OSError, TypeError):
         return inspect.getsource(view)
     return "Could not load the source."
@@ -2202,9 +2202,8 @@ def show_source(request, experiment, variant, file):
         raise Http404
     if not file:
         return HttpResponse(view_source(view), "text/plain; charset=utf-8")
+    headers = {"Content-Disposition": f"attachment; filename={experiment}_{variant}.py"}
     program = export([f"{experiment}/{variant}"])
-    disposition = content_disposition_header(True, f"{experiment}_{variant}.py")
-    headers = {"Content-Disposition": disposition}
     return HttpResponse(program, "text/x-python; charset=utf-8", headers=headers)
 
 
@@ -2251,159 +2250,119 @@ for pattern in urlpatterns:
     if not inspect.iscoroutinefunction(pattern.callback):
         pattern.callback = note_thread(pattern.callback)
 
-FORMS = set()  # the variants that have `form_view`
 for name, variants in EXPERIMENTS.items():
     siblings = [(variant, f"{name}/{variant}" in PITFALLS) for variant in variants]
     notes = dict.fromkeys(f"Data: {data_source(x)}." for x in CALLS.get(name, ()))
     ABOUT[name] = {"siblings": siblings, "note": " ".join(notes)}
-    FORMS |= {f"{name}/{x}" for x in variants if hasattr(variants[x], "__wrapped__")}
 
 # ------------------------------------------------------------------------- Export
 
-# A program consists of statements from above EXPERIMENTS. `definitions` finds the names
-# that each one binds; `collect` follows the names that a view needs from one statement to
-# the next; `arrange` puts them in the order of this file.
+# A program is the text of this file above EXPERIMENTS without all that its views do not
+# need: statements, settings, addresses of services and imported names.
 
 #: Pattern: what replaces it in a program.
 CHANGES = {
     r"DATA_DIR = .*": "DATA_DIR = Path(__file__).resolve().parent",
-    r'ROOT_URLCONF="app",': "ROOT_URLCONF=__name__,",
-    r'"app(\.\w+)"': r'f"{__name__}\1"',
     r"ALLOWED_HOSTS=.*": 'ALLOWED_HOSTS=["localhost", "127.0.0.1", "[::1]"],',
     r"queries = start_query_log\(\)": "query_log.set(queries := [])",
     r'"Location": "/files/"': '"Location": "."',
     r'"url": f"/files/async/.quote\(name\)."': '"url": None',
     r' <a href="/files/">.*</a>': "",
+    r"# -{5,} .*\n\n": "",  # a heading
 }
-#: Part of a statement: what it needs without naming it.
+#: Part of a text: names that the text needs then, without naming them.
 NEEDS = {
-    "urlpatterns": ["settings", "settings.ROOT_URLCONF", "settings.LOGGING_CONFIG"],
-    "models.Model)": ["settings.INSTALLED_APPS", "connection_created.connect"],
-    "INSTALLED_APPS": ["settings.DATABASES", "django.setup"],
-    "form_view": ["settings.ALLOWED_HOSTS", "settings.MIDDLEWARE"],
-    "CsrfViewMiddleware": ["settings.CSRF_FAILURE_VIEW", "csrf_failure"],
-    "request.FILES": ["settings.FILE_UPLOAD_HANDLERS", "UploadHandler"],
-    "render_to_string": ["settings.TEMPLATES"],
+    "urlpatterns": ["settings.configure", "ROOT_URLCONF", "LOGGING_CONFIG"],
+    "models.Model)": ["INSTALLED_APPS", "prepare_connection"],
+    "INSTALLED_APPS": ["DATABASES", "django.setup"],
+    "form_view": ["ALLOWED_HOSTS", "MIDDLEWARE", "CSRF_FAILURE_VIEW"],
+    "CSRF_FAILURE_VIEW": ["csrf_failure"],
+    "request.FILES": ["FILE_UPLOAD_HANDLERS", "UploadHandler"],
+    "render_to_string": ["TEMPLATES"],
     "BadRequest": ["handler400"],
     "Http404": ["handler404"],
 }
-
-
-@functools.cache
-def symbols(text):
-    """Return the names that a statement, or a setting, binds; and those that it needs."""
-    # Without its indentation, a setting reads as an assignment.
-    tables = [symtable.symtable(textwrap.dedent(text), "app", "exec")]
-    for table in tables:
-        tables += table.get_children()
-    bound = [s.get_name() for s in tables[0].get_symbols() if s.is_assigned()]
-    needed = {s.get_name() for t in tables for s in t.get_symbols() if s.is_global()}
-    needed.update(re.findall(r"[\w-]+\.\w+", text))  # settings, templates, modules
-    return bound, needed.union(*(more for key, more in NEEDS.items() if key in text))
-
-
-@functools.cache
-def definitions(source):
-    """Return {name: {(line, part, text)}} of a source's statements.
-
-    Each name that is imported, and each setting, is a part of its statement.
-    """
-    lines, found = ["", *source.splitlines()], defaultdict(set)
-
-    def lines_of(node):
-        first = min(x.lineno for x in [node, *getattr(node, "decorator_list", [])])
-        while lines[first - 1].lstrip().startswith("#"):
-            first -= 1
-        return first, "\n".join(lines[first : node.end_lineno + 1])
-
-    for node in ast.parse(source).body:
-        call = ast.unparse(node).partition("(")[0]
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            for part, alias in enumerate(node.names):
-                node.names = [alias]
-                found[alias.name].add((node.lineno, part, ast.unparse(node)))
-        elif call == "settings.configure":
-            for keyword in node.value.keywords:
-                part = node.lineno, *lines_of(keyword)
-                found[f"settings.{keyword.arg}"].add(part)
-        elif not isinstance(node, ast.If):  # a program reads no UPSTREAM_URL
-            first, text = lines_of(node)
-            template = re.findall(r'^TEMPLATES\[\s*"(.+?)"', text)
-            for name in symbols(text)[0] or template or [call]:
-                found[name].add((first, 0, text))
-    return found
-
-
-def collect(names, defined):
-    """Return the parts that these names need, directly or not."""
-    names, found = list(names), set()
-    while names:
-        new = defined.get(names.pop(), set()) - found
-        found |= new
-        names += [name for *_, text in new for name in symbols(text)[1]]
-    return found
-
-
-def arrange(found, lines):
-    """Return parts as statements, with the blank lines that a formatter asks for."""
-    body, last, end = "", "", 0
-    for line, parts in groupby(sorted(found), key=lambda part: part[0]):
-        first, *rest = [text for *_, text in parts]
-        text = ", ".join([first, *(name.rpartition(" ")[2] for name in rest)])
-        if first[0] == " ":
-            text = "\n".join(["settings.configure(", first, *rest, ")"])
-        is_block = re.search("(?m)^(@|async def |def |class )", f"{last}\n{text}")
-        body += "\n" * (3 if is_block else 2 if "" in lines[end : line - 1] else 1)
-        body, last, end = body + text, text, line + text.count("\n")
-    return body
+#: The name of a setting, of a template, or in quotes of a service, where one is used:
+#: `"usgs"` as an argument, but not as a key in `"usgs": "https://…"`.
+REFERENCE = r'(?<=settings\.)\w+|[\w-]+\.html|"\w+"(?!: "|\])'
+#: The name that a statement defines, that of its template, or what it calls.
+DEFINITION = r'(?m)^(?:async def |def |class |HTML\[")?([\w.-]+)'
+#: An indented `NAME=value,` (a setting) or `"name": "address",` (a service), over one or
+#: more lines, with the comments above it.
+ENTRY = r'(?m)^(?:    #.*\n)*    ("?\w+"?)(?:=|: ).*\n(?:    [ )\]}].*\n)*'
 
 
 def export(names):
-    """Return the program that has these views. Raise LookupError for an unknown name."""
+    """Return the program that has these views. An unknown name ends the process."""
     source, _, rest = Path(__file__).read_text("utf-8").partition("\nEXPERIMENTS = ")
     table = ast.parse(rest.partition("\n}\n")[0] + "}").body[0].value
+    # A view is taken as it is written there: it may be an expression, such as a lambda.
     texts = [ast.unparse(view) for variants in table.values for view in variants.values]
     views = {f"{e}/{v}": EXPERIMENTS[e][v] for e in EXPERIMENTS for v in EXPERIMENTS[e]}
-    if unknown := {*names} - {*views, *EXPERIMENTS}:
-        raise LookupError(f"Unknown {min(unknown)!r}; choose from {', '.join(views)}.")
+    if unknown := {*(names or [""])} - {*views, *EXPERIMENTS}:
+        fail(f"Unknown {min(unknown)!r}; choose from {', '.join(views)}.")
     chosen = [x for x in views if {x, x.partition("/")[0]} & {*names}]
-    alone, urls = len(chosen) == 1 and chosen == [*names], ""
+    alone, urls = chosen[:1] == names, []
     for name, text in zip(views, texts, strict=True):
         route = f"{name}/" * (not alone) + "<name>" * name.startswith("files/")
-        view = text if hasattr(views[name], "__wrapped__") else f"require_safe({text})"
-        urls += f'\n    path("{route}", {view}),' * (name in chosen)
+        limit = "form_view" if name in FORMS else "require_safe"
+        urls += [f'path("{route}", {limit}({text}))'] * (name in chosen)
     if alone:
         about = inspect.getdoc(views[chosen[0]]) or chosen[0]
-        return program(source, about + "\n" * ("\n" in about), urls.strip("\n ,"))
-    return program(source, f"Serve {', '.join(chosen)}.", f"{urls}\n")
+        return program(source, about, f"[{urls[0]}]")
+    urls = "".join(f"\n    {url}," for url in urls)
+    return program(source, f"Serve {', '.join(chosen)}.", f"[{urls}\n]")
 
 
 def program(source, about, urls):
-    """Return a program: its docstring, its URLs, and what they need of the source."""
+    """Return a program: its docstring, what its URLs need of the source, and its URLs."""
     for old, new in CHANGES.items():
         source = re.sub(old, new, source)
-    end = f"urlpatterns = [{urls}]\napplication = get_asgi_application()\n"
+    end = f"urlpatterns = {urls}\napplication = get_asgi_application()\n"
     end += '\nif __name__ == "__main__":\n    uvicorn.run(application)\n'
-    found = collect(symbols(end)[1], definitions(source))
-    body = f"{arrange(found, source.splitlines())}\n\n\n{end}"
-    # Leave out the addresses of services that this program does not call.
-    for service in DEFAULT_URLS:
-        if not re.search(rf'"{service}"(?!: "|\])', body):
-            body = re.sub(rf'(\n    #.*)*\n    "{service}": "http.*', "", body)
+    body = add_needed(source, end)
     pins = re.findall(r'(?m)^#   ("(\w+).*"),$', source)
-    roots = re.findall(r"(?m)^(?:from|import) (\w+)", body)
-    pins = ", ".join(pin for pin, package in pins if package in roots)
-    head = f'# /// script\n# requires-python = ">=3.11"\n# dependencies = [{pins}]\n# ///\n'
-    return f'{head}"""{about}"""{body}'
+    pins = [x for x, y in pins if re.search(rf"(?m)^(from|import) {y}\b", body)]
+    head = '# /// script\n# requires-python = ">=3.11"\n'
+    head += f"# dependencies = [{', '.join(pins)}]\n# ///\n"
+    return f'{head}"""{about}"""\n\n{body}'
 
 
-def export_command(arguments):
-    """Print a program."""
-    sys.stdout.reconfigure(encoding="utf-8")  # as Python reads it
-    try:
-        print(export(arguments or [""]), end="")
-    except LookupError as error:
-        fail(error)
+def add_needed(source, end):
+    """Return `end` below all that it needs of a source, directly or not."""
+    lines, tree = source.splitlines(keepends=True), ast.parse(source)
+    ends = [0, *(node.end_lineno for node in tree.body)]
+    # A statement takes the comments and blank lines above it along.
+    statements = ["".join(lines[i:j]) for i, j in pairwise(ends)]
+    text, known = end, set()
+    while known != (names := find_names(text)):  # what was added may need more
+        text = "".join(keep_needed(statement, names) for statement in statements) + end
+        known = names
+    return re.sub(r"\n{4,}", "\n\n\n", text).lstrip()
+
+
+def find_names(text):
+    """Return the names that a text needs."""
+    tables = [symtable.symtable(text, "app", "exec")]
+    for table in tables:
+        tables += table.get_children()
+    names = {s.get_name() for t in tables for s in t.get_symbols() if s.is_global()}
+    names.update(re.findall(REFERENCE, text))
+    return names.union(*(more for key, more in NEEDS.items() if key in text))
+
+
+def keep_needed(statement, names):
+    """Return what defines these names in a statement, or the blank lines above it."""
+    name = re.search(DEFINITION, statement)[1]
+    if name in ("import", "from"):
+        start, _, imported = statement.rpartition("import ")
+        if kept := ", ".join(x for x in imported.strip().split(", ") if x in names):
+            return f"{start}import {kept}\n"
+    if name not in names:
+        return re.match(r"\n*", statement)[0]
+    if name in ("settings.configure", "DEFAULT_URLS"):
+        return re.sub(ENTRY, lambda entry: entry[0] * (entry[1] in names), statement)
+    return statement
 
 
 # ---------------------------------------------------------------------------- Lanes
@@ -2414,7 +2373,7 @@ def export_command(arguments):
 # closes its database connections then, whatever CONN_MAX_AGE is.
 # For another site, copy this section and write `application = LanesHandler()`.
 
-#: Django's receivers are not called: a lane closes the connections of its thread itself.
+#: Django's receivers alone are not worth a thread: a lane closes its connections itself.
 RECEIVERS = close_caches, close_old_connections, django.db.reset_queries, reset_urlconf
 RECEIVER_IDS = {*map(id, RECEIVERS)}
 
@@ -2423,8 +2382,8 @@ class Lane(Executor):
     """Make the synchronous calls of one request on one thread, one after another.
 
     With a fixed number of threads, a few slow requests would keep all others waiting. So
-    a lane that has waited a second gets an extra thread, up to four times `size` of these
-    at once. Past that it waits, `patience` seconds in all.
+    a lane that has waited a second gets an extra thread, up to four times the handler's
+    `size` of these at once. Past that it waits, the handler's `patience` (seconds) in all.
     """
 
     def __init__(self, handler):
@@ -2438,7 +2397,7 @@ class Lane(Executor):
             self.start(self.handler.pool, self.handler.kept)
             loop = asyncio.get_running_loop()
             loop.call_later(1, self.ask_again, loop.time() + self.handler.patience)
-        elif self.job.cancelled():  # no thread was free in time
+        elif self.job.cancelled():  # no thread was free in time: fail this call, too
             self.shutdown()
         return future
 
@@ -2480,7 +2439,7 @@ class Lane(Executor):
                 connection.close()
 
     def shutdown(self, wait=True, *, cancel_futures=False):
-        """Take no more calls. Fail those that still wait for a thread."""
+        """Take no more calls, and do not wait. Fail calls that no thread has taken."""
         self.calls.put(None)
         if self.job and self.job.cancel():
             for future, _ in iter(self.calls.get, None):
@@ -2509,40 +2468,50 @@ class LanesHandler(ASGIHandler):
         counts = {"busy": busy, "waiting": len(jobs) - busy, "extra": len(self.extra)}
         return {"size": self.size} | counts
 
-    async def handle(self, scope, receive, send):
+    async def __call__(self, scope, receive, send):
         """Handle a request on a lane."""
         loop = asyncio.get_running_loop()
         if loop is not self.loop:
             self.loop, self.semaphore = loop, asyncio.Semaphore(4)
-        # At most four requests begin in an iteration of the event loop. uvloop accepts
-        # one connection in each, and the next one would wait for all that begins in it.
+        # At most four requests begin in an iteration of the event loop. uvloop accepts one
+        # connection in each, so a new client would wait while a crowd begins in one.
         await self.semaphore.acquire()
         loop.call_soon(self.semaphore.release)
-        with Lane(self) as lane:
-            # With an executor, it takes the place of the one that Django has opened.
-            async with ThreadSensitiveContext(executor=lane):
-                await self.handle_on_lane(scope, receive, send)
+        with Lane(self) as lane, suppress(django.core.exceptions.RequestAborted):
+            async with ThreadSensitiveContext(executor=lane):  # any Executor will do
+                await self.handle(scope, receive, send)
 
-    async def handle_on_lane(self, scope, receive, send):
+    async def handle(self, scope, receive, send):
         """Do what Django's `handle` does, but take a thread only if one is needed."""
-        with suppress(django.core.exceptions.RequestAborted):
-            with closing(await self.receive_body(scope, receive)) as body:
-                set_script_prefix(get_script_prefix(scope))
-                if has_receivers(signals.request_started):
-                    await signals.request_started.asend(type(self), scope=scope)
-                request, response = self.create_request(scope, body)
-                if request:
-                    response = await self.respond(request, receive, send)
-                else:
-                    await self.send_response(response, send)
-                await self.close(request, response)
+        with closing(await self.receive_body(scope, receive)) as body:
+            set_script_prefix(get_script_prefix(scope))
+            if has_receivers(signals.request_started):
+                await signals.request_started.asend(type(self), scope=scope)
+            request, response = self.create_request(scope, body)
+            response = await self.respond(request, response, receive, send)
+            if (
+                has_receivers(signals.request_finished)
+                or caches.all(initialized_only=True)
+                or hasattr(request, "_files")
+                or len(response._resource_closers) > 1  # the last is `request.close`
+                or type(response).close != HttpResponse.close
+            ):
+                try:
+                    await sync_to_async(response.close)()
+                except BlockingIOError:  # what the response holds must not stay open
+                    await sync_to_async(response.close, thread_sensitive=False)()
 
     async def receive_body(self, scope, receive):
         """Return the body as a file."""
         return await self.read_body(receive)
 
-    async def respond(self, request, receive, send):
+    async def respond(self, request, response, receive, send):
         """Send the view's response and return it. Stop when the client leaves."""
+        timeout = asyncio.timeout(None)
+
+        async def expire_on_disconnect():
+            await receive()  # after the body, nothing else can come
+            timeout.reschedule(0)  # a time in the past: it expires at once
 
         async def send_and_pause(message):
             # uvicorn accepts data for a client that has left: without a pause, a stream
@@ -2550,11 +2519,10 @@ class LanesHandler(ASGIHandler):
             await send(message)
             await asyncio.sleep(0)
 
-        response, timeout = None, asyncio.timeout(None)
-        watcher = asyncio.ensure_future(expire_on_disconnect(timeout, receive))
+        watcher = asyncio.create_task(expire_on_disconnect())
         try:
             async with timeout:
-                response = await self.run_get_response(request)
+                response = response or await self.run_get_response(request)
                 sender = send_and_pause if response.streaming else send
                 await self.send_response(response, sender)
         except TimeoutError:
@@ -2564,32 +2532,11 @@ class LanesHandler(ASGIHandler):
             watcher.cancel()
         return response or HttpResponse()
 
-    async def close(self, request, response):
-        """Close a response, on the event loop if that calls nothing that may wait."""
-        if (
-            has_receivers(signals.request_finished)
-            or caches.all(initialized_only=True)
-            or hasattr(request, "_files")
-            or any(closer != request.close for closer in response._resource_closers)
-            or type(response).close != HttpResponse.close
-        ):
-            try:
-                await sync_to_async(response.close)()
-            except BlockingIOError:  # what the response holds must not stay open
-                await sync_to_async(response.close, thread_sensitive=False)()
-        elif request:
-            request.close()  # all that is left of `response.close` without receivers
-
 
 def has_receivers(signal):
     """Return whether a signal has receivers other than Django's at this moment."""
+    # A receiver is ((its id, its sender's id), itself, …).
     return any(key not in RECEIVER_IDS for (key, _), *_ in signal.receivers)
-
-
-async def expire_on_disconnect(timeout, receive):
-    """Let a timeout expire as soon as the client has left."""
-    await receive()  # after the body, nothing else can come
-    timeout.reschedule(0)
 
 
 # ------------------------------------------------------------- The ASGI application
@@ -2675,7 +2622,9 @@ class Application(LanesHandler):
             await receive()
             await send({"type": "websocket.close"})  # not accepted: the client gets 403
         else:
-            await super().__call__(scope, receive, send)
+            scope = scope | {"started": time.perf_counter()}
+            with heartbeat:
+                await super().__call__(scope, receive, send)
 
     async def lifespan(self, receive, send):
         """Start and stop with the server."""
@@ -2699,6 +2648,7 @@ class Application(LanesHandler):
 
     async def handle(self, scope, receive, send):
         """Handle a request, or send an error with a sentence."""
+        # uvicorn's `receive` is a method of the parser's class; /status/ shows its name.
         module = type(getattr(receive, "__self__", receive)).__module__
         if found := re.match(r"uvicorn\.protocols\.http\.(\w+)_impl", module):
             self.http_parser = found[1]
@@ -2708,17 +2658,16 @@ class Application(LanesHandler):
         announced = b",".join(v for k, v in scope["headers"] if k == b"trailer").lower()
         trailers = {name.strip() for name in announced.split(b",")}
         headers = [pair for pair in scope["headers"] if pair[0] not in trailers]
-        scope = scope | {"started": time.perf_counter(), "headers": headers}
-        with heartbeat:
-            try:
-                await super().handle(scope, receive, send)
-            except LabError as error:
+        scope = scope | {"headers": headers}
+        try:
+            await super().handle(scope, receive, send)
+        except LabError as error:
+            await self.reject(scope, receive, send, error)
+        except asyncio.CancelledError:
+            # The server stops. uvicorn would log a traceback and send a bare 500.
+            with suppress(Exception):  # raised if the response has begun
+                error = LabError(503, "The server is stopping. Try again.")
                 await self.reject(scope, receive, send, error)
-            except asyncio.CancelledError:
-                # The server stops. uvicorn would log a traceback and send a bare 500.
-                with suppress(Exception):  # raised if the response has begun
-                    error = LabError(503, "The server is stopping. Try again.")
-                    await self.reject(scope, receive, send, error)
 
     async def reject(self, scope, receive, send, error):
         """Send an error at once, but complete the response once the body is discarded.
@@ -2727,6 +2676,7 @@ class Application(LanesHandler):
         reset in the place of the response.
         """
         accept = [pair for pair in scope["headers"] if pair[0] == b"accept"]
+        # Without what may be malformed.
         scope = scope | {"query_string": b"", "headers": accept}
         request = self.request_class(scope, BytesIO())
         request.started = scope["started"]
@@ -2798,9 +2748,6 @@ python app.py runserver [[address:]port]   serve, and reload on change
 python app.py race [EXPERIMENT …]          race the variants (race --help)
 python app.py export EXPERIMENT/VARIANT …  print a complete one-file program
 Everything else goes to Django's own commands (check, shell, dbshell, …)."""
-#: The variants that `--post` races, and the form that they get.
-POSTED = {"cars/sync", "cars/async", "cars/sync_to_async"}
-CAR = {"engine": "V8 engine", "name": "Maker", "location": "Store"}
 
 
 def fail(message) -> NoReturn:
@@ -2823,30 +2770,41 @@ def race_options(arguments):
     options = parser.parse_intermixed_args(arguments)
     if min(options.runs, options.users) < 1:
         fail("--runs and --users take a whole number, at least 1.")
-    known = ["cars"] if options.post else [x for x in EXPERIMENTS if x not in UNRACED]
-    options.experiments = dict.fromkeys(options.experiments or known)
-    for name in {text.partition("?")[0] for text in options.experiments} - {*known}:
-        fail(f"Unknown experiment {name!r}; choose from {', '.join(known)}.")
     return options
 
 
-def confirm(options, experiments):
+def make_rows(options):
+    """Return a row for each variant to race; an unknown experiment ends the program."""
+    known = ["cars"] if options.post else [x for x in EXPERIMENTS if x not in UNRACED]
+    rows = []
+    for text in dict.fromkeys(options.experiments or known):
+        name, _, query = text.partition("?")
+        if name not in known:
+            fail(f"Unknown experiment {name!r}; choose from {', '.join(known)}.")
+        for variant in EXPERIMENTS[name]:
+            view, file = f"{name}/{variant}", "sample.bin" * (name == "files")
+            if view not in UNRACED and (view in FORMS or not options.post):
+                row = {"experiment": text, "variant": variant, "users": options.users}
+                row |= {"path": f"{view}/{file}?{query}", "pitfall": view in PITFALLS}
+                rows.append(row | {"seconds": 0, "outcomes": []})
+    return rows
+
+
+def confirm(options, rows):
     """Check --url; return where the data come from. Ask before calling outside services."""
-    outside, services = CONFIGURED_SERVICES, []
-    for name in experiments:
-        services += CALLS.get(name, ())
+    names = [row["path"].partition("/")[0] for row in rows]
+    services = [service for name in names for service in CALLS.get(name, ())]
+    outside = [service for service in services if service in CONFIGURED_SERVICES]
     sources = dict.fromkeys(map(data_source, services or ["usgs"]))
     if options.url:
         try:
-            options.url = options.url.rstrip("/")
             response = httpx.get(f"{options.url}/status/", trust_env=False)
             recent = response.raise_for_status().json()["upstream"]["recent"]
         except (httpx.HTTPError, httpx.InvalidURL, LookupError, TypeError, ValueError):
             fail(f"{options.url!r} does not answer as the lab does.")
-        outside, sources = PATHS if recent is None else (), ["that server's services"]
+        outside, sources = services * (recent is None), ["that server's services"]
     told = f"Data: {'; '.join(sources)}."
-    if calls := sum(service in outside for service in services):
-        calls *= (options.runs + 1) * options.users
+    if calls := len(outside) * (options.runs + 1) * options.users:
         told += f" The race makes up to {calls:,} calls to outside services."
         if not options.yes:
             print(told, "Go on? [y/N] ", end="", file=sys.stderr, flush=True)
@@ -2857,150 +2815,112 @@ def confirm(options, experiments):
 
 async def start_server(stack, folder, name, upstream=""):
     """Start uvicorn in a process that ends with the stack, and return its address."""
-    options = f"app:{name} --port=0 --log-level=info --no-access-log --no-use-colors"
-    command = [sys.executable, "-m", "uvicorn", *options.split(), "--app-dir"]
-    command.append(Path(__file__).resolve().parent)
+    options = f"app:{name} --port=0 --no-access-log --no-use-colors --app-dir"
+    command = [sys.executable, "-m", "uvicorn", *options.split(), Path(__file__).parent]
     env = os.environ | {"DATA_DIR": folder, "ALLOWED_HOSTS": "127.0.0.1"}
-    env["UPSTREAM_URL"] = upstream
     log = Path(folder, f"{name}.log")  # a pipe that nobody reads would stop the server
     with log.open("w") as file:
-        process = subprocess.Popen(command, env=env, stderr=file)
-    stack.enter_context(process)  # which waits for its end
-    stack.callback(process.kill)
+        env["UPSTREAM_URL"] = upstream
+        process = stack.enter_context(subprocess.Popen(command, env=env, stderr=file))
+    stack.callback(process.kill)  # before the stack waits for its end
     while not (found := re.search(r"running on (http\S+)", log.read_text())):
-        await asyncio.sleep(0.05)  # a signal cancels the race here
+        await asyncio.sleep(0.05)
         if process.poll() is not None:
-            if process.returncode in (-signal.SIGINT, -signal.SIGTERM):
-                raise KeyboardInterrupt  # the signal has ended the server first
-            line = "(?m)^(?!.* startup failed)(?:ERROR: +)?(.+)"
-            reasons = re.findall(line, log.read_text())
+            reasons = re.findall("(?m)^(?!.* startup failed)(.+)", log.read_text())
             fail(f"The server did not start: {' '.join(reasons[-1:])}")
     return found[1]
 
 
-class Race:
-    """Ask variants in turn, again and again, by many users at the same time."""
-
-    def __init__(self, options):
-        self.options, self.status = options, {}
-        self.peaks = {"threads": 0, "rss_bytes": 0}
-        self.turns = {}  # (experiment with its query, view): [(seconds, outcomes)]
-        for text in options.experiments:
-            name = text.partition("?")[0]
-            for view in (f"{name}/{variant}" for variant in EXPERIMENTS[name]):
-                if (view in POSTED) if options.post else (view not in UNRACED):
-                    self.turns[text, view] = []
-
-    async def start(self):
-        """Race the variants of a server, or of one that is started for it."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            with suppress(AttributeError, NotImplementedError):  # Windows lacks some
-                number = getattr(signal, name)
-                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
-                    loop.add_signal_handler(number, task.cancel)
-        with TemporaryDirectory(prefix="race-") as folder, ExitStack() as stack:
-            url = self.options.url
-            if not url:
-                upstream = UPSTREAM_URL or await start_server(stack, folder, "upstream")
-                url = await start_server(stack, folder, "application", upstream)
-            await self.run(f"{url}/")
-
-    async def run(self, url):
-        """Take the turns, and watch the server meanwhile."""
+async def run_race(options, rows, status):
+    """Take the turns on a server, or on one that is started for it; watch it meanwhile."""
+    with TemporaryDirectory(prefix="race-") as folder, ExitStack() as stack:
+        if not (url := options.url):
+            upstream = UPSTREAM_URL or await start_server(stack, folder, "upstream")
+            url = await start_server(stack, folder, "application", upstream)
+        # Any token will do: the cookie and the header are compared with each other.
+        token, headers = "race" * 8, {"Accept": "application/json", "Referer": url}
+        headers |= {"X-CSRFToken": token, "Cookie": f"csrftoken={token}"}
         # A server closes idle connections: this closes them before it does.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3)
-        headers = {"Accept": "application/json", "Referer": url}
-        # Any token will do: the cookie and the header are compared with each other.
-        headers |= {"Cookie": f"csrftoken={'race' * 8}", "X-CSRFToken": "race" * 8}
-        session = aiohttp.ClientSession(url, connector=connector, headers=headers)
+        session = aiohttp.ClientSession(f"{url}/", connector=connector, headers=headers)
         async with session, asyncio.TaskGroup() as group:
-            turns = group.create_task(self.take_turns(session))
+            turns = group.create_task(take_turns(session, options, rows))
             while not turns.done():
+                await read_status(session, status)
                 # Seldom enough not to weigh on the figures.
                 await asyncio.wait([turns], timeout=0.1)
-                with suppress(aiohttp.ClientError, OSError, ValueError):
-                    async with session.get("status/") as response:
-                        self.status = await response.json()
-                for key, peak in self.peaks.items():
-                    self.peaks[key] = max(peak, self.status.get(key) or 0)
 
-    async def take_turns(self, session):
-        """Make a warm-up run and the counted runs, each of all variants in turn."""
-        turns, began = [*self.turns] * (self.options.runs + 1), time.perf_counter()
-        for done, (text, view) in enumerate(turns):
-            started = time.perf_counter()
-            if done and sys.stderr.isatty():
-                left = (started - began) * (len(turns) / done - 1)
-                told = f"{done} of {len(turns)}, {left:.0f} s left: {view}"
-                print(f"\x1b[K{told}", end="\r", file=sys.stderr, flush=True)
-            file = "sample.bin" if view.startswith("files/") else ""
-            path = f"{view}/{file}?{text.partition('?')[2]}"
-            users = [self.ask(session, path) for _ in range(self.options.users)]
-            outcomes = await asyncio.gather(*users, return_exceptions=True)
-            if done >= len(self.turns):  # it has warmed up
-                seconds = time.perf_counter() - started
-                self.turns[text, view].append((seconds, outcomes))
 
-    async def ask(self, session, path):
-        """Return a response's seconds and `held`. Raise what is wrong with it."""
-        method, form = ("POST", CAR) if self.options.post else ("GET", None)
-        started, body = time.perf_counter(), b""
-        async with session.request(method, path, data=form) as response:
-            is_json = "json" in response.content_type
-            async for chunk in response.content.iter_any():
-                body = body + chunk if is_json else chunk
-        seconds = time.perf_counter() - started
-        if response.status not in (200, 201):
-            raise ValueError(f"{response.status} {response.reason}")
-        # `streamed` has sent its 200 before it knows, and `home` is a 200 all the same.
-        streamed = response.content_type == "application/x-ndjson"
-        if (streamed and b'"error": null' not in body) or b'"errors": {"' in body:
-            raise ValueError("a service failed")
-        held = re.search(r"held;dur=([\d.]+)", response.headers["Server-Timing"])
-        return seconds, float(held[1]) / 1000
+async def read_status(session, status):
+    """Update the server's status; its threads and memory keep their highest figures."""
+    with suppress(aiohttp.ClientError, OSError, ValueError):
+        async with session.get("status/") as response:
+            found = await response.json()
+        for key in ("threads", "rss_bytes"):
+            found[key] = max(found[key] or 0, status.get(key, 0))
+        status |= found
 
-    def report(self):
-        """Return what `--json` prints, and for each variant `times` and `errors`."""
-        rows = [self.figures(*key, found) for key, found in self.turns.items() if found]
-        sync = {row["experiment"]: row for row in rows if row["variant"] == "sync"}
-        for row in rows:
-            row["speedup"] = speedup(row, sync.get(row["experiment"]), row["users"])
-        stack = {k: x for k, x in self.status.items() if isinstance(x, str | bool)}
-        stack["http_clients"] = self.status.get("http_clients")
-        peaks = {f"peak_{key}": peak or None for key, peak in self.peaks.items()}
-        return {"stack": stack, "results": rows, **peaks}
 
-    def figures(self, text, view, turns):
-        """Return the figures of a variant."""
-        outcomes = [outcome for _, made in turns for outcome in made]
-        answers = sorted(x for x in outcomes if isinstance(x, tuple))
-        errors = [x for x in outcomes if not isinstance(x, tuple)]
-        times = [seconds for seconds, _ in answers]
-        return {
-            "experiment": text,
-            "variant": view.partition("/")[2],
-            "pitfall": view in PITFALLS,
-            "runs": len(turns),
-            "users": self.options.users,
-            "median_s": statistics.median(times) if times else None,
-            "p95_s": times[math.ceil(0.95 * len(times)) - 1] if times else None,
-            "requests_per_s": len(times) / sum(seconds for seconds, _ in turns),
-            "held_s": max((held for _, held in answers), default=None),
-            "failed": len(errors),
-            "times": times,
-            "errors": [str(error) or "no response in time" for error in errors],
-        }
+async def take_turns(session, options, rows):
+    """Make a warm-up run and the counted runs, each of all variants in turn."""
+    warm_up, began = make_rows(options), time.perf_counter()  # its figures are dropped
+    turns = warm_up + rows * options.runs
+    for done, row in enumerate(turns, 1):
+        started = time.perf_counter()
+        calls = [ask(session, row["path"], options.post) for _ in range(options.users)]
+        row["outcomes"] += await asyncio.gather(*calls, return_exceptions=True)
+        row["seconds"] += time.perf_counter() - started
+        if sys.stderr.isatty():
+            left = (time.perf_counter() - began) / done * (len(turns) - done)
+            told = f"\x1b[K{done} of {len(turns)}, {left:.0f} s left"
+            print(told, end="\r", file=sys.stderr, flush=True)
+
+
+async def ask(session, path, post):
+    """Return a response's seconds and `held`. Raise what is wrong with it."""
+    form = {"engine": "V8 engine", "name": "Maker", "location": "Store"}
+    started, body = time.perf_counter(), b""
+    async with session.post(path, data=form) if post else session.get(path) as response:
+        is_json = "json" in response.content_type
+        async for chunk in response.content.iter_any():
+            body = body + chunk if is_json else chunk  # a file is not kept
+    seconds = time.perf_counter() - started
+    if not response.ok:
+        raise ValueError(f"{response.status} {response.reason}")
+    # `streamed` has sent its 200 before it knows, and `home` is a 200 all the same.
+    streamed = response.content_type == "application/x-ndjson"
+    if (streamed and b'"error": null' not in body) or b'"errors": {"' in body:
+        raise ValueError("a service failed")
+    held = re.search(r"held;dur=([\d.]+)", response.headers["Server-Timing"])
+    return seconds, float(held[1]) / 1000
+
+
+def add_figures(rows):
+    """Add what the verdict, the table and `--json` show of each variant."""
+    for row in rows:
+        answers = [x for x in row["outcomes"] if isinstance(x, tuple)]
+        errors = [x for x in row["outcomes"] if isinstance(x, BaseException)]
+        errors = [str(error) or "no response in time" for error in errors]
+        times = sorted(seconds for seconds, _ in answers)
+        row |= {"times": times, "errors": errors, "failed": len(errors)}
+        row["runs"] = len(row["outcomes"]) // row["users"]
+        row["median_s"] = statistics.median(times) if times else None
+        row["p95_s"] = times[math.ceil(0.95 * len(times)) - 1] if times else None
+        row["requests_per_s"] = len(times) / row["seconds"]
+        row["held_s"] = max((held for _, held in answers), default=None)
+    sync = {row["experiment"]: row for row in rows if row["variant"] == "sync"}
+    for row in rows:
+        row["speedup"] = speedup(row, sync.get(row["experiment"]), row["users"])
 
 
 def print_table(rows, leaders, width):
     """Print a table with a bar for each variant; a dash stands for no value."""
-    slowest = max(cost(row, row["users"]) for row in rows) or 1
     shapes = {"median_s": in_ms, "p95_s": in_ms, "requests_per_s": "{:,.1f}".format}
     shapes |= {"held_s": in_ms, "speedup": "{:.2f}".format}
     line = "{:1} {:18}{:>10}{:>10}{:>9}{:>9}{:>9}  {}"
     heads = "median", "95 %", "req/s", "held", "speed-up", "time"
     print(line.format("", "* leads, ! pitfall", *heads))
+    slowest = max(cost(row, row["users"]) for row in rows) or 1
     for row in rows:
         mark = "!" if row["pitfall"] else "*" if row["variant"] in leaders else ""
         cells = ["-" if row[x] is None else shapes[x](row[x]) for x in shapes]
@@ -3008,55 +2928,69 @@ def print_table(rows, leaders, width):
         print(line.format(mark, row["variant"], *cells, bar).rstrip())
 
 
-def print_report(report, options, stopped):
-    """Print each experiment's table and verdict, then what the server took."""
+def print_report(options, rows, stopped):
+    """Print each experiment's table and verdict."""
     width = max(79, min(shutil.get_terminal_size().columns - 1, 110))
     users, runs = options.users, options.runs
-    for text, group in groupby(report["results"], lambda row: row["experiment"]):
-        rows = list(group)
-        found = verdict(text.partition("?")[0], rows, users, runs, stopped)
+    for text, group in groupby(rows, lambda row: row["experiment"]):
+        team = list(group)
+        found = verdict(text.partition("?")[0], team, users, runs, stopped)
         print(f"\n{text}, users: {users}, runs of each: {runs}")
-        print_table(rows, found["leaders"], width)
+        print_table(team, found["leaders"], width)
         lines = [f"{line['title']}: {line['text']}" for line in found["lines"]]
-        lines += [f"{x['variant']}: {x['errors'][0]}" for x in rows if x["errors"]]
+        lines += [f"{x['variant']}: {x['errors'][0]}" for x in team if x["errors"]]
         for line in lines:
             print(textwrap.fill(line, width, subsequent_indent="  "))
-    threads, memory = report["peak_threads"] or 0, report["peak_rss_bytes"] or 0
-    print(f"\nThe server at its highest: {threads} threads, {memory >> 20} MB")
 
 
 def race(arguments):
     """Race, print what came of it, and return the exit status."""
-    options, stopped = race_options(arguments), False
-    racing = Race(options)
+    options, status, stopped = race_options(arguments), {}, False
+    rows = make_rows(options)
     # A terminal may lack block characters, and a pipe gets each line at once.
     sys.stdout.reconfigure(errors="replace", line_buffering=True)
+    end_by_any_signal()
     try:
-        # A shell makes its background jobs ignore SIGINT.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        # The event loop that uvicorn would take: uvloop where there is one.
-        loop_factory = uvicorn.Config(None, log_config=None).get_loop_factory()
-        told = confirm(options, [view.partition("/")[0] for _, view in racing.turns])
+        told = confirm(options, rows)
         if not options.json:
             servers = "a server" if UPSTREAM_URL else "two servers"
             print(told if options.url else f"Starting {servers}…\n{told}")
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(racing.start())
-    except (asyncio.CancelledError, KeyboardInterrupt):
+        asyncio.run(run_race(options, rows, status))
+    except KeyboardInterrupt:
         stopped = True
     except OSError as error:
         fail(error)
-    report = racing.report()
-    failed = any(row["failed"] for row in report["results"])
+    rows = [row for row in rows if row["outcomes"]]
+    add_figures(rows)
     if options.json:
-        for row in report["results"]:
-            del row["times"], row["errors"]
-        print(json.dumps(report))
-    elif report["results"]:
-        print_report(report, options, stopped)
+        print_json(rows, status)
+    elif rows:
+        print_report(options, rows, stopped)
+        threads, memory = status.get("threads", 0), status.get("rss_bytes", 0)
+        print(f"\nThe server at its highest: {threads} threads, {memory >> 20} MB")
     else:
         print("Nothing has been measured.")
-    return 130 if stopped else int(failed)
+    return 130 if stopped else int(any(row["failed"] for row in rows))
+
+
+def end_by_any_signal():
+    """Let each signal that ends a program raise KeyboardInterrupt."""
+    # A shell makes its background jobs ignore SIGINT, and nohup makes them ignore SIGHUP.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, signal.SIGTERM)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+def print_json(rows, status):
+    """Print the figures, and what the server ran on."""
+    peaks = {f"peak_{key}": status.pop(key, None) for key in ("threads", "rss_bytes")}
+    for key in ("requests_in_flight", "lanes", "upstream"):
+        status.pop(key, None)
+    hidden = {"path", "seconds", "outcomes", "times", "errors"}
+    results = [{key: row[key] for key in row if key not in hidden} for row in rows]
+    print(json.dumps({"stack": status, "results": results} | peaks))
 
 
 class Server(uvicorn.Server):
@@ -3092,7 +3026,7 @@ def main(arguments):
         case ["race", *rest]:
             sys.exit(race(rest))
         case ["export", *rest]:
-            export_command(rest)
+            sys.stdout.buffer.write(export(rest).encode())  # UTF-8, as Python reads it
         case ["--help"] | ["-h"] | ["help"]:
             print(HELP)
         case _:

@@ -857,8 +857,11 @@ def ensure_template():
     if not PDF_TEMPLATE.exists():
         PDF_TEMPLATE.parent.mkdir(parents=True, exist_ok=True)
         part = PDF_TEMPLATE.with_name(secrets.token_hex(8))
-        part.write_bytes(make_pdf())
-        part.replace(PDF_TEMPLATE)  # at once, so that no request reads half of it
+        try:
+            part.write_bytes(make_pdf())
+            part.replace(PDF_TEMPLATE)  # at once, so that no request reads half of it
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def make_pdf():
@@ -948,7 +951,7 @@ def parse_range(text, size):
     Several ranges, or an unreadable one, get the whole file, as section 14.2 allows.
     """
     # int() takes 4,300 digits.
-    match = re.fullmatch("bytes=([0-9]{0,4000})-([0-9]{0,4000})", text)
+    match = re.fullmatch("(?i)bytes=([0-9]{0,4000})-([0-9]{0,4000})", text)
     first, last = match.groups() if match else ("", "")
     if first and (not last or int(first) <= int(last)):
         part = range(size)[int(first) : int(last) + 1 if last else None]
@@ -1685,7 +1688,7 @@ def answer_usgs(
     if int(limit) < 1 or more.keys() - {"f", "skipGeometry"}:
         raise ValueError
     sites = dict.fromkeys(re.findall(r"\bUSGS-([0-9]{8,15})\b", monitoring_location_id))
-    codes = [code for code in CODES.split(",") if code in parameter_code]
+    codes = [code for code in CODES.split(",") if code in parameter_code.split(",")]
     pairs = islice(product(sites, codes), int(limit))
     point = {"type": "Point", "coordinates": [-108.5, 45.8]}
     geometry = None if more.get("skipGeometry") == "true" else point
@@ -2178,7 +2181,7 @@ async def index(request):
 def view_source(view):
     """Return a view's source, or a sentence if Python finds none (as of a `partial`)."""
     with suppress(OSError, TypeError):
-        return inspect.getsource(view)
+        return inspect.getsource(getattr(view, "view_class", view))
     return "Could not load the source."
 
 
@@ -2269,6 +2272,7 @@ CHANGES = {
     r'"url": f"/files/async/.quote\(name\)."': '"url": None',
     r' <a href="/files/">.*</a>': "",
     r"# -{5,} .*\n\n": "",  # a heading
+    r"(?m)^if .*\n(?:    .*\n)+": "",  # a program reads no UPSTREAM_URL
 }
 #: Part of a text: names that the text needs then, without naming them.
 NEEDS = {
@@ -2285,8 +2289,6 @@ NEEDS = {
 #: The name of a setting, of a template, or in quotes of a service, where one is used:
 #: `"usgs"` as an argument, but not as a key in `"usgs": "https://…"`.
 REFERENCE = r'(?<=settings\.)\w+|[\w-]+\.html|"\w+"(?!: "|\])'
-#: The name that a statement defines, that of its template, or what it calls.
-DEFINITION = r'(?m)^(?:async def |def |class |HTML\[")?([\w.-]+)'
 #: An indented `NAME=value,` (a setting) or `"name": "address",` (a service), over one or
 #: more lines, with the comments above it.
 ENTRY = r'(?m)^(?:    #.*\n)*    ("?\w+"?)(?:=|: ).*\n(?:    [ )\]}].*\n)*'
@@ -2353,16 +2355,25 @@ def find_names(text):
 
 def keep_needed(statement, names):
     """Return what defines these names in a statement, or the blank lines above it."""
-    name = re.search(DEFINITION, statement)[1]
-    if name in ("import", "from"):
-        start, _, imported = statement.rpartition("import ")
-        if kept := ", ".join(x for x in imported.strip().split(", ") if x in names):
-            return f"{start}import {kept}\n"
-    if name not in names:
+    defined = defined_names(statement)
+    if not defined & names:
         return re.match(r"\n*", statement)[0]
-    if name in ("settings.configure", "DEFAULT_URLS"):
+    if defined & {"settings.configure", "DEFAULT_URLS"}:
         return re.sub(ENTRY, lambda entry: entry[0] * (entry[1] in names), statement)
+    if found := re.fullmatch(r"(\s*(?:from \S+ )?import )([^#]+)", statement):
+        parts = re.findall(r"[\w.]+(?: as \w+)?", found[2])
+        # A part defines its last name, as in `x as y`, or its first, as in `x.y`.
+        kept = [x for x in parts if x.split(" as ")[-1].partition(".")[0] in names]
+        return f"{found[1]}{', '.join(kept)}\n"
     return statement
+
+
+@functools.cache
+def defined_names(statement):
+    """Return the names that a statement defines, of its template, or of what it calls."""
+    symbols = symtable.symtable(statement, "app", "exec").get_symbols()
+    names = {x.get_name() for x in symbols if x.is_assigned() or x.is_imported()}
+    return names | {*re.findall(r'(?m)^(?:HTML\[")?([\w.-]+)', statement)[:1]}
 
 
 # ---------------------------------------------------------------------------- Lanes
@@ -2600,10 +2611,12 @@ class FormRequest(ASGIRequest):
     def parse_file_upload(self, META, post_data):
         try:
             return super().parse_file_upload(META, post_data)
-        except Exception:
+        except Exception as error:
             for handler in self.upload_handlers:  # Django closes only complete files
                 with suppress(AttributeError, OSError):
                     handler.file.close()
+            if isinstance(error, UnicodeError):  # of a charset such as idna
+                raise BadRequest("The form's charset is unknown.") from None
             raise
         finally:
             self._stream.close()
@@ -2720,6 +2733,7 @@ class Application(LanesHandler):
             chunk, more = message.get("body", b""), message.get("more_body", False)
             size += len(chunk)
             if size > limit:
+                body.close()  # what has arrived does not stay on the disk
                 raise LabError(413, too_large, more)
             try:
                 if size > MAX_BODY_BYTES:  # from here on, the body is in a file
@@ -2728,6 +2742,8 @@ class Application(LanesHandler):
                 else:
                     body.write(chunk)
             except OSError as error:
+                with suppress(OSError):  # which its last bytes may raise again
+                    body.close()
                 status = 503 if error.errno in SHORTAGES else 507
                 raise LabError(status, "The body could not be stored.", more) from None
         body.seek(0)
@@ -2763,8 +2779,12 @@ def race_options(arguments):
     add("experiments", nargs="*", metavar="EXPERIMENT", help="e.g. rivers, cars?n=1500")
     add("--runs", type=int, default=5, help="requests of each user to each variant")
     add("--users", type=int, default=1, help="users who ask at the same time")
-    add("--post", action="store_true", help="race the POST of cars")
-    add("--url", help="race a server that runs already, at this address")
+    add(
+        "--post",
+        action="store_true",
+        help="race the POST of cars, which stay in DATABASE_URL",
+    )
+    add("--url", type=lambda url: url.rstrip("/"), help="race this running server")
     add("--yes", action="store_true", help="call outside services without asking")
     add("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_intermixed_args(arguments)
@@ -2817,10 +2837,12 @@ async def start_server(stack, folder, name, upstream=""):
     """Start uvicorn in a process that ends with the stack, and return its address."""
     options = f"app:{name} --port=0 --no-access-log --no-use-colors --app-dir"
     command = [sys.executable, "-m", "uvicorn", *options.split(), Path(__file__).parent]
-    env = os.environ | {"DATA_DIR": folder, "ALLOWED_HOSTS": "127.0.0.1"}
+    # uvicorn would take its own options from the environment, too.
+    own = re.compile("UVICORN_|WEB_CONCURRENCY").match
+    env = {name: text for name, text in os.environ.items() if not own(name)}
+    env |= {"DATA_DIR": folder, "ALLOWED_HOSTS": "127.0.0.1", "UPSTREAM_URL": upstream}
     log = Path(folder, f"{name}.log")  # a pipe that nobody reads would stop the server
     with log.open("w") as file:
-        env["UPSTREAM_URL"] = upstream
         process = stack.enter_context(subprocess.Popen(command, env=env, stderr=file))
     stack.callback(process.kill)  # before the stack waits for its end
     while not (found := re.search(r"running on (http\S+)", log.read_text())):

@@ -1109,7 +1109,8 @@ def test_first_half_alone_serves_every_experiment(alone):
 
 GAUGE = '    "06327500": "Yellowstone River at Glendive MT",\n'
 #: An experiment without docstring, template, note and source (issue 11, rows 14 and 15).
-VIEW = 'def tide(request):\n    return page(request, "hello.html", {"upstream_calls": 3})\n\n'
+VIEW = "import cmath as c\nLOW, TIDES = c.pi, 3\n\n\ndef tide(request):\n"
+VIEW += '    return page(request, "hello.html", {"upstream_calls": TIDES})\n\n'
 LINE = '    "tides": {"sync": tide, "own": lambda request: HttpResponse("own")},\n'
 #: The README's own example.
 README = (HERE / "README.md").read_text()
@@ -1144,7 +1145,7 @@ def test_gauge_is_one_line_and_experiment_a_view_and_a_line(extended):
     ended = python(program, *words.split())
     assert json.loads(ended.stdout)["results"][0]["failed"] == 0
     program = python(program, "export", "tides/sync").stdout
-    assert "def tide(" in program and "rivers" not in program
+    assert "cmath as c\nLOW, TIDES = " in program and "rivers" not in program
 
 
 def test_upstream_has_the_layout_and_the_refusals_of_the_real_services(alone):
@@ -1764,7 +1765,8 @@ def test_wrong_upload_is_refused_with_a_sentence(kept, variant):
     bodies += [multipart(part)[0] for part in (("file", b"a"), ("other", b"a", "a"))]
     bodies += [b"--b\r\n:::\r\n\r\na\r\n" + END, b"--b\r\n" + b"x" * 100_000 + END]
     bodies += [FILE.replace(b"\r\n\r\n", base64) + END]
-    kinds = "", "application/json", "boundary=é", MULTIPART[:-1], f"{MULTIPART:b<500}"
+    kinds = "", "application/json", "boundary=é", f"{MULTIPART}; charset=idna"
+    kinds += MULTIPART[:-1], f"{MULTIPART:b<500}"
     cases = [(400, {}, body) for body in bodies]
     cases += [(400, {"Content-Type": kind}, FILE + END) for kind in kinds]
     cases += [(403, {"X-CSRFToken": x}, FILE + END) for x in ("", "b" * 32, "x")]
@@ -2384,7 +2386,7 @@ RACE_KEYS = """experiment variant pitfall runs users median_s p95_s requests_per
 def race(tmp_path):
     """Race, and return status, output and errors. No process, no folder may be left."""
     started, own = [], {"DATA_DIR": f"{tmp_path}/mine", "TMPDIR": str(tmp_path)}
-    own["UPSTREAM_LATENCY"] = "0.02"
+    own |= {"UPSTREAM_LATENCY": "0.02", "WEB_CONCURRENCY": "2"}  # which is uvicorn's
 
     def start(arguments, terminal=None, **env):
         command = [sys.executable, APP, "race", *arguments.split()]
@@ -2421,7 +2423,7 @@ def test_race_prints_the_json_of_the_contract_or_a_table_with_bars(race, lab):
         assert 0 < row["median_s"] <= row["p95_s"] and row["held_s"] >= 0
         sync = rows[experiment, "sync"]["requests_per_s"]
         assert row["speedup"] == pytest.approx(row["requests_per_s"] / sync)
-    status, out, _ = race(f"--post --json --runs 1 --url {lab.url}")
+    status, out, _ = race(f"--post --json --runs 1 --url {lab.url}/")
     posted = {row["variant"]: row["failed"] for row in json.loads(out)["results"]}
     assert (status, posted) == (0, {"sync": 0, "async": 0, "sync_to_async": 0})
     status, out, errors = race("cpu --runs 1")

@@ -121,7 +121,7 @@ DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent / 
 #: Service: its address, unless the environment has another in USGS_URL and the like.
 DEFAULT_URLS = {
     "usgs": "https://api.waterdata.usgs.gov/ogcapi/v1/collections/latest-continuous/items",
-    # These two are invented. The app.py that programs are exported from serves them:
+    # These two are invented. A checkout of this project serves them:
     # `uvicorn app:upstream --port 8001`.
     "promo": "http://127.0.0.1:8001/promo/",
     "recco": "http://127.0.0.1:8001/recco/",
@@ -148,7 +148,7 @@ def service_headers(service):
 
 
 class LabConfig(AppConfig):  # makes this one module an app, under any module name
-    label = "app"  # begins its tables' names; a project's own app needs another
+    label = "app"  # prefixes the names of its tables; a project's app has another
 
 
 settings.configure(
@@ -554,8 +554,7 @@ def rates_page(request, rates, error):
     data |= {"days": len(days), "currencies": len(set().union(*days.values()))}
     low, high = min(line), max(line)
     extra = {"symbol": symbol, "low": low, "high": high, "last": line[-1]}
-    # The browser fits the box into the picture. Its y axis points down.
-    extra["box"] = f"0 {-high} {len(line)} {high - low or 1}"
+    extra["box"] = f"0 {-high} {len(line)} {high - low or 1}"  # its y axis points down
     extra["points"] = " ".join(f"{day},{-rate}" for day, rate in enumerate(line))
     return page(request, "rates.html", data, **extra)
 
@@ -725,7 +724,7 @@ async def create_car_async(engine, name, location):
 
 
 def read_form(request):
-    """Return the form's values. Raise BadRequest for the first wrong one."""
+    """Return the form's values. Raise BadRequest(sentence, field) for the first wrong one."""
     form = CarForm(request.POST)
     for name, messages in form.errors.items():
         raise BadRequest(f"{name}: {messages[0]}", name)
@@ -1009,7 +1008,7 @@ async def upload_async(request):
     """One file, written with aiofiles in chunks, as if its data came from elsewhere."""
     if request.method != "POST":
         return page(request, "upload.html", {}, limit=settings.MAX_UPLOAD_BYTES)
-    upload = one_file(request)
+    upload = one_file(request)  # parsed already, on a thread, for the CSRF check
     folder = settings.FILE_UPLOAD_TEMP_DIR
     async with NamedTemporaryFile(dir=folder) as file:
         while chunk := await asyncio.to_thread(upload.read, CHUNK_BYTES):
@@ -1093,7 +1092,7 @@ async def fetch_async(service, query, seconds, parse, *arguments):
             body = await response.content.readexactly(MAX_BYTES + 1)
     except asyncio.IncompleteReadError as error:  # the usual end: it is not too long
         body = error.partial
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a bad URL
         return None, TIMED_OUT if isinstance(error, TimeoutError) else FAILED
     return read_json(response.status, body, parse, *arguments)
 
@@ -1151,7 +1150,8 @@ def fetch(service, query, seconds, parse, *arguments):
         client.close()
         return None, TIMED_OUT if isinstance(error, httpx.TimeoutException) else FAILED
     client.cookies.clear()
-    if client.last_read.endswith((body[-len(client.last_read) :], b"0\r\n\r\n")):
+    ends = body[-len(client.last_read) :], b"0\r\n\r\n"  # of a body; of one in chunks
+    if client.last_read.endswith(ends):
         idle_clients.append(client)  # nothing follows the body, so it can be used again
     else:
         client.close()  # what follows would be taken for the next response
@@ -1173,8 +1173,9 @@ def read_in_time(client, read, size, timeout=None):
 
 def make_httpx_client():
     """Return an `httpx.AsyncClient` with a TLS context of its own, as is the default."""
-    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-    return httpx.AsyncClient(cookies=cookies, limits=LIMITS, timeout=None)
+    jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    options = {"cookies": jar, "limits": LIMITS, "timeout": None, "trust_env": False}
+    return httpx.AsyncClient(**options)
 
 
 # -------------------------------------------------------------------------- Pages
@@ -1299,7 +1300,7 @@ def env(name, accepted, is_valid, parse=str, default=""):
     # A password may stand before an "@", wherever that is, or in a query.
     shown = re.sub(r"(?s)^(\w+://)?.*@|(?<=password=)[^&]*", r"\1…", text)
     print(f"{name}={shown!r} is not accepted: give {accepted}.", file=sys.stderr)
-    raise SystemExit(3)
+    raise SystemExit(3)  # as uvicorn does when an application fails to start
 
 
 def env_number(name, default, low, high):
@@ -1354,7 +1355,7 @@ UNRACED = {"upload", "cars/unsafe"}
 UPSTREAM_LATENCY = env_number("UPSTREAM_LATENCY", 0.2, 0, 60)
 UPSTREAM_FAILURES = env_number("UPSTREAM_FAILURES", 0.0, 0, 1)
 LANES = env_number("LANES", 40, 1, 1000)
-MAX_BODY_BYTES = 2**20  # of a request other than an upload; more of that goes to a file
+MAX_BODY_BYTES = 2**20  # of a request; more is refused or, of an upload, put in a file
 settings.MAX_UPLOAD_BYTES = env_number("MAX_UPLOAD_BYTES", 2**30, 1, 2**50)
 settings.DEADLINE = env_number("DEADLINE", 10.0, 0.1, 300)
 # `LabMiddleware` does the work of the three middlewares that these checks miss.
@@ -1631,7 +1632,8 @@ class LabMiddleware(CsrfViewMiddleware):
 
     async def __acall__(self, request):
         request.started = request.scope.get("started", time.perf_counter())
-        # `Application`, below, notes `started` and enters the heartbeat; `stock` does not.
+        # `Application`, below, notes `started` and enters the heartbeat. Django's own
+        # handler, `stock`, does not.
         with nullcontext() if "started" in request.scope else heartbeat:
             try:
                 # A server without lifespan has not started the laboratory.
@@ -2222,7 +2224,8 @@ def process_status():
 async def status(request):
     """Return how the server is doing, always as JSON."""
     upstream = {"address": address_of("usgs"), "in_flight": embedded.in_flight}
-    upstream["recent"] = None if CONFIGURED_SERVICES else list(RECENT_CALLS.copy())
+    # A copy, because the upstream's thread appends. None if calls may go elsewhere.
+    upstream["recent"] = None if CONFIGURED_SERVICES else [*RECENT_CALLS.copy()]
     clients = f"httpx {httpx.__version__}", f"aiohttp {aiohttp.__version__}"
     data = process_status() | {
         "requests_in_flight": heartbeat.requests,
@@ -2287,7 +2290,7 @@ NEEDS = {
     "Http404": ["handler404"],
 }
 #: The name of a setting, of a template, or in quotes of a service, where one is used:
-#: `"usgs"` as an argument, but not as a key in `"usgs": "https://…"`.
+#: `"usgs"` as an argument, but not as a key in `"usgs": "https://…"` or `data["usgs"]`.
 REFERENCE = r'(?<=settings\.)\w+|[\w-]+\.html|"\w+"(?!: "|\])'
 #: An indented `NAME=value,` (a setting) or `"name": "address",` (a service), over one or
 #: more lines, with the comments above it.
@@ -2815,10 +2818,11 @@ def confirm(options, rows):
     names = [row["path"].partition("/")[0] for row in rows]
     services = [service for name in names for service in CALLS.get(name, ())]
     outside = [service for service in services if service in CONFIGURED_SERVICES]
-    sources = dict.fromkeys(map(data_source, services or ["usgs"]))
+    sources = dict.fromkeys(map(data_source, services or ["usgs"]))  # always some
     if options.url:
         try:
             response = httpx.get(f"{options.url}/status/", trust_env=False)
+            # None if that server calls services other than its own.
             recent = response.raise_for_status().json()["upstream"]["recent"]
         except (httpx.HTTPError, httpx.InvalidURL, LookupError, TypeError, ValueError):
             fail(f"{options.url!r} does not answer as the lab does.")

@@ -121,7 +121,7 @@ DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent / 
 #: Service: its address, unless the environment has another in USGS_URL and the like.
 DEFAULT_URLS = {
     "usgs": "https://api.waterdata.usgs.gov/ogcapi/v1/collections/latest-continuous/items",
-    # These two are invented. A checkout of this project serves them:
+    # These two are invented. The laboratory of this project's app.py serves them:
     # `uvicorn app:upstream --port 8001`.
     "promo": "http://127.0.0.1:8001/promo/",
     "recco": "http://127.0.0.1:8001/recco/",
@@ -1080,7 +1080,7 @@ def safe_name(name):
 
 TIMED_OUT = "The service did not respond in time."
 FAILED = "The connection to the service failed."
-MAX_BYTES = 8 * 2**20
+MAX_BYTES = 8 * 2**20  # of a response, which is not compressed
 
 
 async def fetch_async(service, query, seconds, parse, *arguments):
@@ -1150,9 +1150,10 @@ def fetch(service, query, seconds, parse, *arguments):
         client.close()
         return None, TIMED_OUT if isinstance(error, httpx.TimeoutException) else FAILED
     client.cookies.clear()
-    ends = body[-len(client.last_read) :], b"0\r\n\r\n"  # of a body; of one in chunks
-    if client.last_read.endswith(ends):
-        idle_clients.append(client)  # nothing follows the body, so it can be used again
+    if client.last_read.endswith((body[-len(client.last_read) :], b"0\r\n\r\n")):
+        idle_clients.append(
+            client
+        )  # the last read ends with the body, or its last chunk
     else:
         client.close()  # what follows would be taken for the next response
     return read_json(response.status_code, body, parse, *arguments)
@@ -1228,6 +1229,7 @@ form_view = require_http_methods(["GET", "HEAD", "POST"])
 
 # ----------------------------------------------------------- Experiments and URLs
 
+# A view is a function, or whatever else Django takes as a view.
 EXPERIMENTS = {
     "hello": {"sync": hello_sync, "async": hello_async},
     "rivers": {
@@ -1781,7 +1783,7 @@ async def upstream(scope, receive, send):
     embedded.in_flight += 1
     try:
         await asyncio.sleep(UPSTREAM_LATENCY)
-        await application.send_response(response, send)
+        await application.send_response(response, send)  # and does not close it
     finally:
         embedded.in_flight -= 1
         call[1] = time.monotonic()
@@ -2492,7 +2494,7 @@ class LanesHandler(ASGIHandler):
         await self.semaphore.acquire()
         loop.call_soon(self.semaphore.release)
         with Lane(self) as lane, suppress(django.core.exceptions.RequestAborted):
-            async with ThreadSensitiveContext(executor=lane):  # any Executor will do
+            async with ThreadSensitiveContext(executor=lane):  # asgiref 3.13 or newer
                 await self.handle(scope, receive, send)
 
     async def handle(self, scope, receive, send):
@@ -2818,7 +2820,7 @@ def confirm(options, rows):
     names = [row["path"].partition("/")[0] for row in rows]
     services = [service for name in names for service in CALLS.get(name, ())]
     outside = [service for service in services if service in CONFIGURED_SERVICES]
-    sources = dict.fromkeys(map(data_source, services or ["usgs"]))  # always some
+    sources = dict.fromkeys(map(data_source, services or ["usgs"]))  # never empty
     if options.url:
         try:
             response = httpx.get(f"{options.url}/status/", trust_env=False)
@@ -2861,6 +2863,7 @@ async def run_race(options, rows, status):
     """Take the turns on a server, or on one that is started for it; watch it meanwhile."""
     with TemporaryDirectory(prefix="race-") as folder, ExitStack() as stack:
         if not (url := options.url):
+            # In a process of its own, the upstream takes no time from the views.
             upstream = UPSTREAM_URL or await start_server(stack, folder, "upstream")
             url = await start_server(stack, folder, "application", upstream)
         # Any token will do: the cookie and the header are compared with each other.
@@ -3020,7 +3023,7 @@ def print_json(rows, status):
 
 
 class Server(uvicorn.Server):
-    """End nine seconds after a signal, whatever is in flight."""
+    """End nine seconds after a signal, whatever is in flight: Docker kills after ten."""
 
     def handle_exit(self, sig, frame):
         if not self.should_exit and hasattr(signal, "alarm"):

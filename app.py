@@ -1151,9 +1151,7 @@ def fetch(service, query, seconds, parse, *arguments):
         return None, TIMED_OUT if isinstance(error, httpx.TimeoutException) else FAILED
     client.cookies.clear()
     if client.last_read.endswith((body[-len(client.last_read) :], b"0\r\n\r\n")):
-        idle_clients.append(
-            client
-        )  # the last read ends with the body, or its last chunk
+        idle_clients.append(client)  # the last read ended as a body, or chunks, end
     else:
         client.close()  # what follows would be taken for the next response
     return read_json(response.status_code, body, parse, *arguments)

@@ -923,12 +923,12 @@ def describe_part(request, name, info):
     """
     size, modified = info.st_size, int(info.st_mtime)
     etag = f'"{info.st_ino:x}-{info.st_mtime_ns:x}-{size:x}"'
+    headers = {"ETag": etag, "Last-Modified": http_date(modified)}
     status, part = 200, range(size)
     # With If-Range, a client that has a part of another version gets this one whole.
-    is_same = request.headers.get("if-range", etag) in (etag, http_date(modified))
+    is_same = request.headers.get("if-range", etag) in headers.values()
     if request.method == "GET" and is_same:
         status, part = parse_range(request.headers.get("range", ""), size)
-    headers = {"ETag": etag, "Last-Modified": http_date(modified)}
     headers |= {"Accept-Ranges": "bytes", "Content-Length": len(part)}
     if status != 200:
         sent = f"{part[0]}-{part[-1]}" if part else "*"
@@ -1264,7 +1264,7 @@ PITFALLS = {"rivers/new_client", "rivers/blocking", "cars/unsafe", "cpu/async"}
 
 
 @require_safe
-async def list_variants(request):
+async def list_pages(request):
     """Return links to all pages."""
     routes = [str(pattern.pattern) for pattern in urlpatterns]
     links = [[route] for route in routes if route and "<" not in route]
@@ -1272,7 +1272,7 @@ async def list_variants(request):
 
 
 urlpatterns = [
-    path("", list_variants),
+    path("", list_pages),
     path("files/", require_safe(files_list), name="files"),
 ]
 for name, variants in EXPERIMENTS.items():
@@ -1294,7 +1294,7 @@ def env(name, accepted, is_valid, parse=str, default=""):
     """Return an environment variable, parsed. Exit with one line if it is invalid."""
     if not (text := os.environ.get(name)):
         return default
-    with suppress(Exception):
+    with suppress(ImportError, ValueError, httpx.InvalidURL):  # ImportError: no driver
         if is_valid(text):
             return parse(text)
     # A password may stand before an "@", wherever that is, or in a query.
@@ -1533,8 +1533,6 @@ def handler500(request):
 
 #: Error numbers that say that file descriptors or threads are short.
 SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.EAGAIN}
-
-
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -1886,9 +1884,7 @@ def beats(one, other, users):
 
 def verdict(experiment, results, users=1, runs=5, stopped=False):
     """Return which variants lead, no pitfalls among them, and what the figures say."""
-    ranked = [
-        result for result in results if not result["failed"] and cost(result, users)
-    ]
+    ranked = [x for x in results if not x["failed"] and cost(x, users)]
     ranked.sort(key=lambda result: cost(result, users))
     fair = [x for x in ranked if f"{experiment}/{x['variant']}" not in PITFALLS]
     # There is no leader until every variant has run.
@@ -1935,11 +1931,8 @@ def describe_leaders(leaders, fair, users):
 
 def check_claims(experiment, ranked, users):
     """Return the reasons of the claims in TEXTS that hold, and the claims that do not."""
-    given = {
-        "",
-        "GIL" if has_gil() else "no GIL",
-        "many users" if users > 1 else "one user",
-    }
+    given = {"", "GIL" if has_gil() else "no GIL"}
+    given.add("many users" if users > 1 else "one user")
     found, reasons, refuted = {x["variant"]: x for x in ranked}, [], []
     claim = rf"^{experiment} (\w+) should( not)? beat (\w+)(?: if ([^:]+))?: (.+)"
     for one, no, other, conditions, reason in re.findall(claim, TEXTS, re.M):
@@ -2782,11 +2775,7 @@ def race_options(arguments):
     add("experiments", nargs="*", metavar="EXPERIMENT", help="e.g. rivers, cars?n=1500")
     add("--runs", type=int, default=5, help="requests of each user to each variant")
     add("--users", type=int, default=1, help="users who ask at the same time")
-    add(
-        "--post",
-        action="store_true",
-        help="race the POST of cars, which stay in DATABASE_URL",
-    )
+    add("--post", action="store_true", help="race the POST of cars; they stay stored")
     add("--url", type=lambda url: url.rstrip("/"), help="race this running server")
     add("--yes", action="store_true", help="call outside services without asking")
     add("--json", action="store_true", help="print JSON and nothing else")
@@ -3012,12 +3001,12 @@ def end_by_any_signal():
 
 def print_json(rows, status):
     """Print the figures, and what the server ran on."""
-    peaks = {f"peak_{key}": status.pop(key, None) for key in ("threads", "rss_bytes")}
-    for key in ("requests_in_flight", "lanes", "upstream"):
-        status.pop(key, None)
+    peaks = {f"peak_{key}": status.get(key) or None for key in ("threads", "rss_bytes")}
+    passing = {"threads", "rss_bytes", "requests_in_flight", "lanes", "upstream"}
+    stack = {key: status[key] for key in status if key not in passing}
     hidden = {"path", "seconds", "outcomes", "times", "errors"}
     results = [{key: row[key] for key in row if key not in hidden} for row in rows]
-    print(json.dumps({"stack": status, "results": results} | peaks))
+    print(json.dumps({"stack": stack, "results": results} | peaks))
 
 
 class Server(uvicorn.Server):

@@ -2759,7 +2759,7 @@ def test_a_program_runs_alone_like_the_lab_and_is_short(site, tmp_path, name):
     own = TEXT.partition("\nEXPERIMENTS = ")[0]
     for left in ("page", "render_error"):
         own = own.replace(f"\ndef {left}(", "\ndef left(")
-    pasted, text = app.add_needed(own, view), app.export([name])
+    pasted, text = app.add_needed(own, view).removesuffix(view), app.export([name])
     # A blank line counts inside a statement, not between two.
     lines = re.findall(r"(?m)^(?!from \S+ import|import )([^#\n]|\n(?= ))", pasted)
     sizes = len(re.findall(r"(?m)^.*\S", text)), len(lines)

@@ -131,7 +131,7 @@ if base := os.environ.get("UPSTREAM_URL"):  # the base of all addresses
     base = base.rstrip("/")
     DEFAULT_URLS = {k: base + urlsplit(url).path for k, url in DEFAULT_URLS.items()}
 URLS = {k: os.environ.get(f"{k.upper()}_URL") or v for k, v in DEFAULT_URLS.items()}
-LOCAL_HOSTS = "localhost,127.0.0.1,[::1]"
+LOCALHOST = "localhost,127.0.0.1,[::1]"
 KEY_HEADERS = {"usgs": "X-Api-Key", "rates": "apikey"}
 HTML = {}  # a template's name: its text
 ENGINE = "django.template.backends.django.DjangoTemplates"
@@ -154,7 +154,7 @@ class LabConfig(AppConfig):  # makes this one module an app, under any module na
 settings.configure(
     DEBUG=os.environ.get("DEBUG", "0").lower() in ("1", "true"),
     SECRET_KEY=os.environ.get("SECRET_KEY") or secrets.token_urlsafe(50),
-    ALLOWED_HOSTS=re.split(" *, *", os.environ.get("ALLOWED_HOSTS") or LOCAL_HOSTS),
+    ALLOWED_HOSTS=re.findall("[^ ,]+", os.environ.get("ALLOWED_HOSTS") or LOCALHOST),
     INSTALLED_APPS=[LabConfig(__name__, sys.modules[__name__])],
     ROOT_URLCONF=__name__,
     MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware"],
@@ -371,7 +371,7 @@ async def gather_readings():
 def usgs_query(sites):
     """Return the query for the latest values. Without a limit the service sends ten."""
     ids = ",".join(f"USGS-{site}" for site in sites)
-    return f"?f=json&limit=99&monitoring_location_id={ids}&parameter_code=00060,00065"
+    return f"?f=json&limit=1000&monitoring_location_id={ids}&parameter_code=00060,00065"
 
 
 def parse_readings(data):
@@ -1298,7 +1298,8 @@ def env(name, accepted, is_valid, parse=str, default=""):
         if is_valid(text):
             return parse(text)
     # A password may stand before an "@", wherever that is, or in a query.
-    shown = re.sub(r"(?s)^(\w+://)?.*@|(?<=password=)[^&]*", r"\1…", text)
+    hidden = r"(?si)^(\w+://)?.*@|([?&]\w*(?:pass|key|token|secret)\w*=)[^&]*"
+    shown = re.sub(hidden, r"\1\2…", text)
     print(f"{name}={shown!r} is not accepted: give {accepted}.", file=sys.stderr)
     raise SystemExit(3)  # as uvicorn does when an application fails to start
 
@@ -1338,18 +1339,22 @@ def parse_database(text):
 
 # The first half reads most of these, as they are; here they are checked.
 env("DEBUG", "0, 1, true or false", re.compile("(?i)[01]|true|false").fullmatch)
+HOST = r" *(\*|[\w.-]+|\[[\da-f:.]+\]) *"
+are_hosts = re.compile(f"{HOST}(,{HOST})*").fullmatch
+env("ALLOWED_HOSTS", "host names with commas between them", are_hosts)
 for name in KEY_HEADERS:
     is_key = re.compile("[!-~]+( +[!-~]+)*").fullmatch
     env(f"{name.upper()}_API_KEY", "printable ASCII text", is_key)
 URL_RULE = "an http:// or https:// address without a query", is_url
 UPSTREAM_URL = env("UPSTREAM_URL", *URL_RULE)
-PATHS = {service: urlsplit(url).path for service, url in DEFAULT_URLS.items()}
-#: The services that the environment gives an address.
-CONFIGURED_SERVICES = {
-    x for x in PATHS if env(f"{x.upper()}_URL", *URL_RULE) or UPSTREAM_URL
-}
+#: The services that the embedded upstream can stand for: their paths.
+PATHS = {x: urlsplit(DEFAULT_URLS[x]).path for x in ("usgs", "promo", "recco", "rates")}
+#: The services that are called elsewhere: those with an address, and all others.
+OUTSIDE_SERVICES = {x for x in DEFAULT_URLS if env(f"{x.upper()}_URL", *URL_RULE)}
+OUTSIDE_SERVICES |= {x for x in DEFAULT_URLS if UPSTREAM_URL or x not in PATHS}
 #: An experiment's calls for each page.
-CALLS = {"rivers": ["usgs"] * len(SITES), "home": HOME_SERVICES, "rates": ["rates"]}
+CALLS = dict.fromkeys(["hello", "cars", "cpu", "certificate", "files", "upload"], [])
+CALLS |= {"rivers": ["usgs"] * len(SITES), "home": [*HOME_SERVICES], "rates": ["rates"]}
 #: What is shown but not raced: a form that stores files, a view that always fails.
 UNRACED = {"upload", "cars/unsafe"}
 UPSTREAM_LATENCY = env_number("UPSTREAM_LATENCY", 0.2, 0, 60)
@@ -1471,7 +1476,7 @@ def address_of(service):
 
 
 #: Where the readings come from.
-SOURCE = address_of("usgs") if "usgs" in CONFIGURED_SERVICES else "embedded"
+SOURCE = address_of("usgs") if "usgs" in OUTSIDE_SERVICES else "embedded"
 
 
 def framed_page(request, template, data, status=200, **extra):
@@ -1505,16 +1510,17 @@ def framed_error(request, status, sentence, **fields):
 
 
 page, render_error = framed_page, framed_error  # noqa: F811 - views call these now
-#: Experiment: what the frame of its pages shows. Filled where all of them are known.
-ABOUT = {}
 
 
 @functools.lru_cache(maxsize=256)
 def frame(experiment, variant):
     """Return what stands around a page's own parts, which is the same for all clients."""
-    names = {"experiment": experiment, "variant": variant, "cut_here": "@@cut@@"}
-    html = render_to_string("frame.html", names | ABOUT.get(experiment, {}))
-    return html.split("@@cut@@")
+    variants = EXPERIMENTS.get(experiment, ())
+    siblings = [(name, f"{experiment}/{name}" in PITFALLS) for name in variants]
+    notes = dict.fromkeys(f"Data: {data_source(x)}." for x in list_calls(experiment))
+    names = {"experiment": experiment, "variant": variant, "siblings": siblings}
+    names |= {"note": " ".join(notes), "cut_here": "@@cut@@"}
+    return render_to_string("frame.html", names).split("@@cut@@")
 
 
 def handler500(request):
@@ -1655,7 +1661,11 @@ class LabMiddleware(CsrfViewMiddleware):
         if request.method != "POST":
             return None
         check = sync_to_async(super().process_view, thread_sensitive=False)
-        return await check(request, view, args, kwargs)
+        task = asyncio.create_task(check(request, view, args, kwargs))
+        try:
+            return await asyncio.shield(task)
+        finally:  # what the thread makes of a form whose client has left is closed, too
+            await asyncio.wait([task])
 
 
 settings.MIDDLEWARE = ["app.LabMiddleware"]
@@ -1682,7 +1692,7 @@ REFUSAL["description"] = "At least one requested property wasn't found"
 
 # The parameters of these functions are those of the services' queries.
 def answer_usgs(
-    when, limit="10", monitoring_location_id=GAUGES, parameter_code=CODES, **more
+    when, /, limit="10", monitoring_location_id=GAUGES, parameter_code=CODES, **more
 ):
     """Return the readings of the gauges asked for, as the US Geological Survey does."""
     if int(limit) < 1 or more.keys() - {"f", "skipGeometry"}:
@@ -1721,14 +1731,14 @@ def make_feature(site, code, when):
     return {"type": "Feature", "id": str(series), "properties": properties}
 
 
-def answer_promo(when, **more):
+def answer_promo(when, /, **more):
     """Return the promotions, with their last day."""
     ends = str(when.date() + timedelta(7))
     texts = {"Three for two": "The cheapest is on us.", "River week": "A fifth off."}
     return {"promotions": [{"title": x, "text": texts[x], "ends": ends} for x in texts]}
 
 
-def answer_rates(when, start_date, end_date, **more):
+def answer_rates(when, /, start_date, end_date, **more):
     """Return the rates of each day, of a year at most; they move in slow waves."""
     first, last = (date.fromisoformat(x).toordinal() for x in (start_date, end_date))
     if not 0 <= last - first <= 365:
@@ -1741,7 +1751,7 @@ def answer_rates(when, start_date, end_date, **more):
     return found | {"start_date": start_date, "end_date": end_date}
 
 
-def answer_recco(when, **more):
+def answer_recco(when, /, **more):
     """Return three books of the day."""
     books = random.Random(when.toordinal()).sample(BOOKS, 3)
     return {"books": [{"title": t, "author": a, "price": p} for t, a, p in books]}
@@ -1788,7 +1798,7 @@ async def upstream(scope, receive, send):
 def start_upstream():
     """Serve the upstream, on a thread, for the services whose addresses are not set."""
     # On the event loop of the views, a view that blocks would wait for itself.
-    if not (services := PATHS.keys() - CONFIGURED_SERVICES):
+    if not (services := PATHS.keys() - OUTSIDE_SERVICES):
         return
     for name in ("uvicorn.access", "uvicorn.error"):  # nothing of its daily work
         logging.getLogger(name).addFilter(
@@ -2096,7 +2106,8 @@ form.onsubmit = async event => {
     body.classList.add("running");
     await run(runner);
     body.classList.remove("running");
-    if (done < runners.length) Object.assign(runner, {times: [], failed: 0, held_s: 0});  // warm
+    if (done < runners.length)  // this was its warm-up
+      Object.assign(runner, {times: [], failed: 0, held_s: 0, why: ""});
     draw(teams.find(team => team.includes(runner)));
     if (!signal.aborted) bar.value++;
   }
@@ -2150,8 +2161,8 @@ def front_row(experiment, variant, view):
     name, line = f"{experiment}/{variant}", escape(first_line(view))
     line = mark_safe(re.sub("`(.+?)`", r"<code>\1</code>", line))
     marks = "pitfall" * (name in PITFALLS), "data-raced" * (name not in UNRACED)
-    calls = [*CALLS.get(experiment, ())][: 1 if variant == "batched" else None]
-    outside = sum(service in CONFIGURED_SERVICES for service in calls)
+    calls = list_calls(experiment, variant)
+    outside = sum(service in OUTSIDE_SERVICES for service in calls)
     return variant, line, view_source(view), *marks, len(calls), outside
 
 
@@ -2173,21 +2184,40 @@ async def index(request):
 # ------------------------------------------------------------- Source and status
 
 
+def written_view(view):
+    """Return the function or class of which a view was made."""
+    return getattr(view, "view_class", getattr(view, "func", view))
+
+
 def view_source(view):
-    """Return a view's source, or a sentence if Python finds none (as of a `partial`)."""
+    """Return a view's source, or a sentence if Python finds none."""
     with suppress(OSError, TypeError):
-        return inspect.getsource(getattr(view, "view_class", view))
+        return inspect.getsource(written_view(view))
     return "Could not load the source."
 
 
 def first_line(view):
     """Return the first line of a view's docstring, or an empty text."""
-    return (inspect.getdoc(view) or "").partition("\n")[0]
+    return (inspect.getdoc(written_view(view)) or "").partition("\n")[0]
+
+
+@functools.cache
+def list_calls(experiment, variant=""):
+    """Return the services that a page calls, once for each call."""
+    if experiment in CALLS:
+        return CALLS[experiment][: 1 if variant == "batched" else None]
+    # Of an experiment of your own: each service that its views need, once.
+    source = Path(__file__).read_text("utf-8").partition("\nEXPERIMENTS = ")[0]
+    with suppress(SyntaxError):  # of a view whose source Python does not find
+        views = map(view_source, EXPERIMENTS.get(experiment, {}).values())
+        names = find_names("".join(add_needed(source, view) for view in views))
+        return [service for service in DEFAULT_URLS if f'"{service}"' in names]
+    return []
 
 
 def data_source(service="usgs"):
     """Return where the data of a service come from."""
-    if service in CONFIGURED_SERVICES:
+    if service in OUTSIDE_SERVICES:
         return f"services at {address_of(service)}"
     # The services that take no key are invented.
     advice = f"; set {service.upper()}_URL for the real one" * (service in KEY_HEADERS)
@@ -2218,7 +2248,8 @@ async def status(request):
     """Return how the server is doing, always as JSON."""
     upstream = {"address": address_of("usgs"), "in_flight": embedded.in_flight}
     # A copy, because the upstream's thread appends. None if calls may go elsewhere.
-    upstream["recent"] = None if CONFIGURED_SERVICES else [*RECENT_CALLS.copy()]
+    outside = PATHS.keys() & OUTSIDE_SERVICES
+    upstream["recent"] = None if outside else [*RECENT_CALLS.copy()]
     clients = f"httpx {httpx.__version__}", f"aiohttp {aiohttp.__version__}"
     data = process_status() | {
         "requests_in_flight": heartbeat.requests,
@@ -2249,11 +2280,6 @@ for pattern in urlpatterns:
     if not inspect.iscoroutinefunction(pattern.callback):
         pattern.callback = note_thread(pattern.callback)
 
-for name, variants in EXPERIMENTS.items():
-    siblings = [(variant, f"{name}/{variant}" in PITFALLS) for variant in variants]
-    notes = dict.fromkeys(f"Data: {data_source(x)}." for x in CALLS.get(name, ()))
-    ABOUT[name] = {"siblings": siblings, "note": " ".join(notes)}
-
 # ------------------------------------------------------------------------- Export
 
 # A program is the text of this file above EXPERIMENTS without all that its views do not
@@ -2268,7 +2294,7 @@ CHANGES = {
     r'"url": f"/files/async/.quote\(name\)."': '"url": None',
     r' <a href="/files/">.*</a>': "",
     r"# -{5,} .*\n\n": "",  # a heading
-    r"(?m)^if .*\n(?:    .*\n)+": "",  # a program reads no UPSTREAM_URL
+    r"(?m)^if base :=.*\n(?:    .*\n)+": "",  # a program reads no UPSTREAM_URL
 }
 #: Part of a text: names that the text needs then, without naming them.
 NEEDS = {
@@ -2278,13 +2304,13 @@ NEEDS = {
     "form_view": ["ALLOWED_HOSTS", "MIDDLEWARE", "CSRF_FAILURE_VIEW"],
     "CSRF_FAILURE_VIEW": ["csrf_failure"],
     "request.FILES": ["FILE_UPLOAD_HANDLERS", "UploadHandler"],
-    "render_to_string": ["TEMPLATES"],
+    ".html": ["TEMPLATES"],
     "BadRequest": ["handler400"],
     "Http404": ["handler404"],
 }
-#: The name of a setting, of a template, or in quotes of a service, where one is used:
-#: `"usgs"` as an argument, but not as a key in `"usgs": "https://…"` or `data["usgs"]`.
-REFERENCE = r'(?<=settings\.)\w+|[\w-]+\.html|"\w+"(?!: "|\])'
+#: The name of a setting, of a template, or in quotes of a service, where one is used: not
+#: in the tables that hold its address and the header of its key.
+REFERENCE = r'(?<=settings\.)\w+|[\w/-]+\.html|"\w+"(?!: "(?:http|X-Api-Key|apikey))'
 #: An indented `NAME=value,` (a setting) or `"name": "address",` (a service), over one or
 #: more lines, with the comments above it.
 ENTRY = r'(?m)^(?:    #.*\n)*    ("?\w+"?)(?:=|: ).*\n(?:    [ )\]}].*\n)*'
@@ -2293,9 +2319,10 @@ ENTRY = r'(?m)^(?:    #.*\n)*    ("?\w+"?)(?:=|: ).*\n(?:    [ )\]}].*\n)*'
 def export(names):
     """Return the program that has these views. An unknown name ends the process."""
     source, _, rest = Path(__file__).read_text("utf-8").partition("\nEXPERIMENTS = ")
-    table = ast.parse(rest.partition("\n}\n")[0] + "}").body[0].value
+    literal = rest.partition("\n}\n")[0] + "}"
     # A view is taken as it is written there: it may be an expression, such as a lambda.
-    texts = [ast.unparse(view) for variants in table.values for view in variants.values]
+    found = [x for team in ast.parse(literal).body[0].value.values for x in team.values]
+    texts = [ast.get_source_segment(literal, view) for view in found]
     views = {f"{e}/{v}": EXPERIMENTS[e][v] for e in EXPERIMENTS for v in EXPERIMENTS[e]}
     if unknown := {*(names or [""])} - {*views, *EXPERIMENTS}:
         fail(f"Unknown {min(unknown)!r}; choose from {', '.join(views)}.")
@@ -2306,7 +2333,7 @@ def export(names):
         limit = "form_view" if name in FORMS else "require_safe"
         urls += [f'path("{route}", {limit}({text}))'] * (name in chosen)
     if alone:
-        about = inspect.getdoc(views[chosen[0]]) or chosen[0]
+        about = inspect.getdoc(written_view(views[chosen[0]])) or chosen[0]
         return program(source, about, f"[{urls[0]}]")
     urls = "".join(f"\n    {url}," for url in urls)
     return program(source, f"Serve {', '.join(chosen)}.", f"[{urls}\n]")
@@ -2323,6 +2350,7 @@ def program(source, about, urls):
     pins = [x for x, y in pins if re.search(rf"(?m)^(from|import) {y}\b", body)]
     head = '# /// script\n# requires-python = ">=3.11"\n'
     head += f"# dependencies = [{', '.join(pins)}]\n# ///\n"
+    about = re.sub(r'\\|"(?="")|"$', r"\\\g<0>", about)  # inside of three quotes
     return f'{head}"""{about}"""\n\n{body}'
 
 
@@ -2369,7 +2397,7 @@ def defined_names(statement):
     """Return the names that a statement defines, of its template, or of what it calls."""
     symbols = symtable.symtable(statement, "app", "exec").get_symbols()
     names = {x.get_name() for x in symbols if x.is_assigned() or x.is_imported()}
-    return names | {*re.findall(r'(?m)^(?:HTML\[")?([\w.-]+)', statement)[:1]}
+    return names | {*re.findall(r'(?m)^(?:HTML\[")?([\w./-]+)', statement)[:1]}
 
 
 # ---------------------------------------------------------------------------- Lanes
@@ -2537,6 +2565,8 @@ class LanesHandler(ASGIHandler):
                 raise
         finally:
             watcher.cancel()
+            if response is None:  # the client has left, or the server stops
+                request.close()
         return response or HttpResponse()
 
 
@@ -2577,6 +2607,7 @@ def start_lab():
         # imported later. Django's log of errors needs this one.
         "".encode("unicode_escape")
         frame("404", "Not Found")  # nor could a template be loaded then
+        httpx.Client(verify=TLS).close()  # nor httpcore, which httpx imports here
         logging.getLogger("django.request").addFilter(log_briefly)
         lab_ready.set()
 
@@ -2611,7 +2642,7 @@ class FormRequest(ASGIRequest):
             for handler in self.upload_handlers:  # Django closes only complete files
                 with suppress(AttributeError, OSError):
                     handler.file.close()
-            if isinstance(error, UnicodeError):  # of a charset such as idna
+            if isinstance(error, (LookupError, UnicodeError)):  # of `hex`, of `idna`
                 raise BadRequest("The form's charset is unknown.") from None
             raise
         finally:
@@ -2755,7 +2786,8 @@ stock = get_asgi_application()  # to compare with: `uvicorn app:stock`
 # --------------------------------------------------------------- The command line
 
 HELP = """\
-python app.py                              serve on http://127.0.0.1:8000/
+uvicorn app:application                    serve on http://127.0.0.1:8000/
+python app.py, uv run app.py               the same
 python app.py runserver [[address:]port]   serve, and reload on change
 python app.py race [EXPERIMENT …]          race the variants (race --help)
 python app.py export EXPERIMENT/VARIANT …  print a complete one-file program
@@ -2804,9 +2836,9 @@ def make_rows(options):
 
 def confirm(options, rows):
     """Check --url; return where the data come from. Ask before calling outside services."""
-    names = [row["path"].partition("/")[0] for row in rows]
-    services = [service for name in names for service in CALLS.get(name, ())]
-    outside = [service for service in services if service in CONFIGURED_SERVICES]
+    views = [row["path"].split("/")[:2] for row in rows]
+    services = [service for view in views for service in list_calls(*view)]
+    outside = [service for service in services if service in OUTSIDE_SERVICES]
     sources = dict.fromkeys(map(data_source, services or ["usgs"]))  # never empty
     if options.url:
         try:
@@ -2815,7 +2847,8 @@ def confirm(options, rows):
             recent = response.raise_for_status().json()["upstream"]["recent"]
         except (httpx.HTTPError, httpx.InvalidURL, LookupError, TypeError, ValueError):
             fail(f"{options.url!r} does not answer as the lab does.")
-        outside, sources = services * (recent is None), ["that server's services"]
+        outside = [x for x in services if recent is None or x not in PATHS]
+        sources = ["that server's services"]
     told = f"Data: {'; '.join(sources)}."
     if calls := len(outside) * (options.runs + 1) * options.users:
         told += f" The race makes up to {calls:,} calls to outside services."

@@ -1,4 +1,4 @@
-"""The lab's tests: pytest -n 2 test_app.py (or without -n, which takes longer)
+"""The lab's tests: pytest -n 3 test_app.py (or without -n, which takes longer)
 
 Each server is a process of its own on a free port and is asked over real sockets.
 What runs at once is shown by counts, as the upstream sees them, and never by the clock.
@@ -223,7 +223,7 @@ def free_port():
 
 def environment(**variables):
     """Return the shell's environment, with only these of the lab's variables."""
-    # Without the bytecode, each start would compile the module again.
+    # With the bytecode, no start compiles the module again.
     ours = {"PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": ""}
     return os.environ | ours | variables
 
@@ -330,7 +330,6 @@ def ogc_feature(site, code, value, when=WHEN, **properties):
 
 #: What every gauge says, where nothing goes wrong: discharge, gage height.
 TRUTH = {site: (1000.0 + n, 2.25 + n) for n, site in enumerate(app.SITES)}
-#: The same as `rivers` has it in its JSON.
 ALIKE = {"discharge_observed": WHEN, "gage_height_observed": WHEN}
 ALIKE |= {"qualifiers": ["P"], "error": None}
 READINGS = [
@@ -395,9 +394,6 @@ MORE = "Retry-After: 1\r\nLocation: http://localhost:{port}/promo/\r\n"
 for k in map(str, [301, 302, 307, 308, 401, 403, 404, 429, 500, 503, 599]):
     FAST[k] = Fault(k, [http(PAGE, f"{k} No", "text/html", more=MORE)])
 FAST["204"] = Fault("204", [b"HTTP/1.1 204 No Content\r\n\r\n"])
-OWN_PLACE, FILE_PLACE = "Location: \r\n", "Location: file:///etc/passwd\r\n"
-FAST["redirects to itself"] = Fault("302", [http(b"", "302 A", more=OWN_PLACE)])
-FAST["redirects to a file"] = Fault("307", [http(b"", "307 A", more=FILE_PLACE)])
 FAST["a length too short"] = Fault("shape|connection", [http(b'{"a": 1}', length=5)])
 BOMB = http(gzip.compress(bytes(60_000_000), 1), more="Content-Encoding: gzip\r\n")
 FAST["gzip that unfolds"] = Fault("unknown shape", [BOMB])
@@ -409,11 +405,11 @@ FAULTS = FAST | HEAVY | SLOW
 
 
 class Upstream:
-    """The services on raw sockets, as faulty as a test wants, on a thread of their own.
+    """The services on raw sockets, on a thread of their own.
 
     A call waits for `ready(call)`, and `grace` seconds more, so that one too many would
-    be seen; then it meets the Fault `fault(call)`, if any. Of those that wait there are
-    `in_flight`, at the most `most`; `left` counts those whose client has gone.
+    be seen; then it meets the Fault `fault(call)`, if any. `in_flight` and `most` count
+    those that wait, `left` those whose client has gone.
     """
 
     def __init__(self):
@@ -653,8 +649,7 @@ def test_one_gauge_at_fault_leaves_five_and_all_are_a_502(patient, fault):
     assert all(len(pages) <= sites.count(site) <= most for site in app.SITES)
     patient.upstream.fail(fault)
     pages = {name: patient.rivers(name) for name in [*SPREAD[fault], "batched"]}
-    # Six responses of 100 MB, of which eight each may be kept.
-    assert patient.memory() - before < 250_000_000
+    assert patient.memory() - before < 250_000_000  # six of 100 MB; 8 of each are kept
     check_failed(pages, 200 if fault in NO_READING else 502, FAULTS[fault].says)
     html = patient.get("/rivers/async/", headers=HTML)
     assert html.status_code == pages["async"].status
@@ -666,7 +661,6 @@ def test_one_gauge_at_fault_leaves_five_and_all_are_a_502(patient, fault):
 
 
 def test_gauges_that_hang_cost_the_others_nothing_and_all_are_a_504(faulty):
-    """A page's calls have all of DEADLINE, or a share each where they take turns."""
     upstream, ask = faulty.upstream, faulty.rivers
     ways = dict(zip(app.SITES, SLOW.values(), strict=False))
     upstream.fault = lambda call: ways.get(call.sites[0])
@@ -689,9 +683,8 @@ def test_gauges_that_hang_cost_the_others_nothing_and_all_are_a_504(faulty):
 
 
 def test_calls_made_at_once_have_all_of_the_deadline(patient):
-    """A client library's own limit of five seconds does not count."""
     began = time.monotonic()
-    patient.upstream.ready = lambda call: time.monotonic() > began + 6.5
+    patient.upstream.ready = lambda call: time.monotonic() > began + 6.5  # httpx has 5
     together = [v for v in FREE if RIVERS[v] == 6 or v == "batched"]
     assert not any(page.errors for page in at_once(patient.rivers, together).values())
 
@@ -738,8 +731,8 @@ def test_keys_reach_their_own_service_alone_and_cookies_nobody(patient, fault):
     patient.upstream.fault = lambda call: FAULTS.get(fault)
     paths = [f"/{x}/{v}/" for x in ("rivers", "home", "rates") for v in variants_of(x)]
     # The second page's calls would bring the first one's cookie.
-    paths = itertools.product([*paths, "/status/", "/", "/nothing/"], (JSON, HTML))
-    for path, kind in paths:
+    paths += ["/status/", "/", "/nothing/"]
+    for path, kind in itertools.product(paths, (JSON, HTML)):
         response = patient.get(path, headers=kind)
         assert fault or response.status_code == (404 if "nothing" in path else 200)
         text = f"{response.headers} {response.text}"
@@ -775,10 +768,9 @@ flow = partial(ogc_feature, SITE, DISCHARGE)
 #: Case: features, what they make of discharge, and of its codes and time if not as here.
 SHAPES = {"a number": ([flow(535.5)], 535.5), "as text": ([flow("535")], 535)}
 SHAPES |= {"zero": ([flow("0")], 0), "below zero": ([flow("-1.5")], -1.5)}
-SHAPES["nothing"] = [], None, (), None
+OTHERS_ROWS = [ogc_feature(ILL, DISCHARGE, "1"), ogc_feature(SITE, "00010", "1")]
+SHAPES |= {"nothing": ([], None, (), None), "others": (OTHERS_ROWS, None, (), None)}
 SHAPES["ice"] = [flow(None, qualifier=["ICE"])], None, ("P", "ICE"), None
-SHAPES["another gauge"] = [ogc_feature(ILL, DISCHARGE, "1")], None, (), None
-SHAPES["another parameter"] = [ogc_feature(SITE, "00010", "1")], None, (), None
 SHAPES["codes once"] = [flow("1", qualifier=["e", "P", "e"])], 1, ("P", "e")
 SHAPES["half a character"] = [flow("1", qualifier=["\ud83d"])], 1
 SHAPES["another approval"] = [flow("1", approval_status="?")], 1, ()
@@ -811,8 +803,7 @@ LEAVES |= st.sampled_from([SITE, f"USGS-{SITE}", *CODES, "NaN", "1e999", "9" * 9
 LEAVES |= st.datetimes(timezones=st.timezones()).map(str)
 ANY = st.recursive(LEAVES, lambda x: st.lists(x) | st.dictionaries(ANY_TEXT, x))
 GOOD = readings_of([SITE]).decode()
-#: The JSON of all objects in it, and of all their values.
-PARTS = []
+PARTS = []  # the JSON of all objects in it, and of all their values
 json.loads(GOOD, object_hook=lambda x: PARTS.extend([x, *x.values()]) or x)
 PARTS = [*map(json.dumps, PARTS)]
 CHANGE = st.sampled_from(PARTS), ANY.map(json.dumps), st.sampled_from([1, -1])
@@ -831,22 +822,18 @@ def test_any_answer_is_a_reading_that_can_be_shown(body):
     app.render_row(reading).encode()
 
 
-def test_nested_values_raise_nothing():
-    for depth, part in itertools.product([300, 900, 960, 980, 990, 30_000], PARTS):
-        make_reading(GOOD.replace(part, "[" * depth + "]" * depth).encode())
-
-
 # ------------------------------------------------------------ Pages and environment
 TEXT = Path(app.__file__).read_text()
 #: Variables, words of what they say they accept, what they refuse, what they accept.
 VALUES = r"""
 DEBUG | true or false | yes 2 | 0 1 true False
+ALLOWED_HOSTS | commas | http://a a:1 a,/ | * a.org,.b,[::1]
 UPSTREAM_LATENCY | 0 to 60 | many nan -1 inf 60.1 | 0 60
 UPSTREAM_FAILURES | 0 to 1 | many nan -1 1.01 | 0 0.5 1
 DEADLINE | 0.1 to 300 | many nan -1 0 0.09 300.1 | 0.1 300
 LANES | 1 to 1000 | many nan -1 0 1001 1.5 | 1 1000
 MAX_UPLOAD_BYTES | 1 to | many nan -1 0 1e9 1.5 | 1 1073741824
-UPSTREAM_URL | http:// | a.org ftp://a/ http:// http://:80/ http://[::1 http://a:99999/ http://a/?a=b http://a/#a http://a/\n http://me:hush@a/?a=b me:hush@a | http://[::1]:8001
+UPSTREAM_URL | http:// | a.org ftp://a/ http:// http://:80/ http://[::1 http://a:99999/ http://a/?a=b http://a/#a http://a/\n http://me:hush@a/?a=b me:hush@a http://a/?api_key=hush | http://[::1]:8001
 USGS_URL | http:// | example.org ftp://me:hush@a/ | https://me:hush@a.org/b/
 PROMO_URL RECCO_URL RATES_URL | http:// | example.org | http://a:1
 DATABASE_URL | sqlite:///relative | a.sqlite3 sqlite:/// sqlite:///:memory: mysql://a/b postgresql://a postgresql:///b postgresql://me:hush@a:x/b postgresql://me:x/hush@a:x/b postgresql:me:hush@a/b postgresql://a/b?password=hush | sqlite:///a sqlite:////tmp/a
@@ -854,7 +841,6 @@ USGS_API_KEY RATES_API_KEY | ASCII | schlüssel a\nb | k3y
 """
 COMMANDS = """app.py;app.py runserver;app.py check;app.py race hello;app.py export hello/sync
 uvicorn app:application;uvicorn app:stock;uvicorn app:upstream"""
-#: What the module imports, or imports later.
 IMPORTS = """
 import aiofiles, aiohttp, django.test.signals, httpx, io, json, os, runpy, signal, sys
 import threading, uvicorn, django.core.asgi, django.core.management, django.db.models
@@ -1085,7 +1071,6 @@ def test_home_is_there_and_rates_are_not_where_a_service_fails(faulty, fault):
         assert "error" in response.json() and response.status_code == PAGES[path][0]
 
 
-#: The embedded upstream as an application of its own.
 alone = shared(serve, "app:upstream", UPSTREAM_LATENCY="0")
 
 
@@ -1109,18 +1094,30 @@ def test_first_half_alone_serves_every_experiment(alone):
 
 GAUGE = '    "06327500": "Yellowstone River at Glendive MT",\n'
 #: An experiment without docstring, template, note and source (issue 11, rows 14 and 15).
-VIEW = "import cmath as c\nLOW, TIDES = c.pi, 3\n\n\ndef tide(request):\n"
-VIEW += '    return page(request, "hello.html", {"upstream_calls": TIDES})\n\n'
+VIEW = """import cmath as c
+LOW, TIDES = c.pi, 3
+if sys.argv == ["nothing"]:
+    PLACES = []
+else:
+    PLACES = ["promo", "sea"]
+HTML["sea/level.html"] = "<p>{{ error }}</p>"
+def tide(request):
+    return page(request, "hello.html", {"upstream_calls": TIDES})
+def level(request):
+    'Match "\\\\d", say "high"'
+    error = fetch(PLACES[-1], "", 1, dict)[1]
+    return page(request, "sea/level.html", {"error": error}, 502)
+"""
 LINE = '    "tides": {"sync": tide, "own": lambda request: HttpResponse("own")},\n'
-#: The README's own example.
 README = (HERE / "README.md").read_text()
 VIEW += re.search("(?s)```python\n(.*?)```", README)[1]
 OFFERS = re.search('`("offers": .*?,)`', README)[1]
-LINE += f"    {OFFERS}\n"
+LINE += f'    {OFFERS}\n    "sea": {{"sync": functools.partial(level)}},\n'
+SERVICE = '    "sea": "http://127.0.0.1:9/sea/",\n'  # at a port where nothing listens
 
-
-#: A lab with one gauge and two experiments more.
+#: A lab with one gauge, one service and three experiments more.
 NEW = TEXT.replace("\nSITES = {\n", f"\nSITES = {{\n{GAUGE}")
+NEW = NEW.replace("\nDEFAULT_URLS = {\n", f"\nDEFAULT_URLS = {{\n{SERVICE}")
 NEW = NEW.replace("\nEXPERIMENTS = {\n", f"\n\n{VIEW}\nEXPERIMENTS = {{\n{LINE}")
 extended = shared(serve_text, NEW, UPSTREAM_LATENCY="0", ALLOWED_HOSTS="127.0.0.1,a.b")
 
@@ -1141,11 +1138,18 @@ def test_gauge_is_one_line_and_experiment_a_view_and_a_line(extended):
     assert "def tide(" in extended.get("/source/tides/sync/").text
     assert "Three for two" in extended.json("/offers/async/")["greeting"]
     program = str(extended.program)
-    words = f"race tides --runs 1 --json --url {extended.url}"
-    ended = python(program, *words.split())
-    assert json.loads(ended.stdout)["results"][0]["failed"] == 0
-    program = python(program, "export", "tides/sync").stdout
-    assert "cmath as c\nLOW, TIDES = " in program and "rivers" not in program
+    words = f"race tides sea --runs 1 --json --url {extended.url}".split()
+    assert "makes up to 2 calls to outside services" in python(program, *words).stderr
+    rows = json.loads(python(program, *words, "--yes").stdout)["results"]
+    assert [row["failed"] for row in rows] == [0, 0, 1]
+    tides, sea = (
+        python(program, "export", x).stdout for x in ("tides/sync", "sea/sync")
+    )
+    assert "cmath as c\nLOW, TIDES = " in tides and "rivers" not in tides
+    assert all(x in sea for x in ("else:", '["sea/level.html"]', SERVICE, '"promo":'))
+    (doc,) = extended.json("/")["experiments"]["sea"]["variants"].values()
+    assert ast.get_docstring(ast.parse(sea)) == doc == 'Match "\\d", say "high"'
+    assert extended.json("/sea/sync/")["error"] == app.FAILED
 
 
 def test_upstream_has_the_layout_and_the_refusals_of_the_real_services(alone):
@@ -1167,17 +1171,14 @@ def test_upstream_has_the_layout_and_the_refusals_of_the_real_services(alone):
     assert data == day | {"success": True, "timeseries": True, "base": "EUR"}
     assert alone.json("/promo/")["promotions"][0].keys() == {"title", "text", "ends"}
     assert alone.json("/recco/")["books"][0].keys() == {"title", "author", "price"}
-    # How many features the answer to a question has; 0 where it is a 400.
-    asked = {"f=json": 10, "limit=100": 12, "parameter_code=00065": 6}
+    asked = {"f=json": 10, "limit=100": 12, "parameter_code=00065": 6}  # 0: refused
     asked |= {"limit=3&skipGeometry=true": 3, "monitoring_location_id=USGS-99999999": 2}
     asked |= dict.fromkeys(["limit=x", "limit=0", "color=blue", "sites=1"], 0)
     for query, number in asked.items():
         response = alone.get(f"{ITEMS}?{query}")
         assert response.status_code == (200 if number else 400), query
         assert len(response.json().get("features", ())) == number, query
-    refusal = dict.fromkeys(["code", "type"], "InvalidQuery")
-    refusal["description"] = "At least one requested property wasn't found"
-    assert alone.json(f"{ITEMS}?color=blue") == refusal
+    assert alone.json(f"{ITEMS}?color=blue") == app.REFUSAL
     assert alone.get(RATES_PATH).status_code == 400
     for method, path, status in (("GET", "/nothing/", 404), ("POST", ITEMS, 405)):
         response = alone.client.request(method, path, headers=JSON)
@@ -1331,7 +1332,7 @@ NO_DATABASE = {(503, "The database is unavailable.")}
 #: Count the others' connections to PostgreSQL; cut all but one that holds a lock.
 CONNECTIONS = """SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()"""
-CUT = CONNECTIONS.replace("*", "pg_terminate_backend(pid)")
+CUT = CONNECTIONS.replace("*", "pg_terminate_backend(pid, 9000)")
 CUT += " AND state <> 'idle in transaction'"
 #: What makes a table refuse all new rows, and what ends that: SQLite, PostgreSQL.
 TRAPS = """CREATE TRIGGER trap BEFORE INSERT ON app_{} BEGIN SELECT RAISE(ABORT, ''); END
@@ -1377,6 +1378,7 @@ def cut_within(server, variant, table, kill=False):
         until(lambda: execute(url, waiting) == (1,))
         if kill:
             server.process.kill()
+        execute(url, f"{CUT} AND wait_event_type <> 'Lock'")  # idle ones are gone first
         execute(url, CUT)
     return response
 
@@ -1512,8 +1514,7 @@ def test_postgresql_without_connections_is_a_503_and_sixty_that_wait_stop_nobody
         other.execute("BEGIN; LOCK app_car")
         clients = cars.send(*["/cars/async/?n=10"] * 60)
         until(lambda: cars.status()["requests_in_flight"] == 61)
-        # The pool's twenty, and the one with the lock.
-        until(lambda: execute(cars.database, CONNECTIONS) == (21,))
+        until(lambda: execute(cars.database, CONNECTIONS) == (21,))  # `other`, too
         assert cars.ask("GET", "/hello/sync/").status == 200
         assert len(select.select(clients, [], [], 0)[0]) < 60
     responses = [parse_responses(read_all(client))[0] for client in clients]
@@ -1593,8 +1594,7 @@ def test_range_and_condition_are_kept(site, uploads, status, asked):
     own = site.get(path).headers
     assert own["last-modified"] == "Sun, 13 Sep 2020 12:26:40 GMT"
     words = WORDS | {"TIME": own["last-modified"], "TAG": own["etag"]}
-    asked = re.sub("[A-Z]{3,}", lambda match: words[match[0]], asked)
-    asked, _, span = asked.partition(" > ")
+    asked, _, span = re.sub("[A-Z]{3,}", lambda x: words[x[0]], asked).partition(" > ")
     lines = [f"If-{x}" if ": " in x else f"Range: {x}" for x in asked.split(" + ")]
     pairs = [*JSON.items(), *(line.split(": ", 1) for line in lines)]
     headers = httpx.Headers(pairs, encoding="utf-8")
@@ -1765,8 +1765,8 @@ def test_wrong_upload_is_refused_with_a_sentence(kept, variant):
     bodies += [multipart(part)[0] for part in (("file", b"a"), ("other", b"a", "a"))]
     bodies += [b"--b\r\n:::\r\n\r\na\r\n" + END, b"--b\r\n" + b"x" * 100_000 + END]
     bodies += [FILE.replace(b"\r\n\r\n", base64) + END]
-    kinds = "", "application/json", "boundary=é", f"{MULTIPART}; charset=idna"
-    kinds += MULTIPART[:-1], f"{MULTIPART:b<500}"
+    kinds = ["", "application/json", "boundary=é", MULTIPART[:-1], f"{MULTIPART:b<500}"]
+    kinds += [f"{MULTIPART}; charset={name}" for name in ("idna", "hex")]
     cases = [(400, {}, body) for body in bodies]
     cases += [(400, {"Content-Type": kind}, FILE + END) for kind in kinds]
     cases += [(403, {"X-CSRFToken": x}, FILE + END) for x in ("", "b" * 32, "x")]
@@ -1909,6 +1909,11 @@ def test_issue_11_row_6_removed_data_dir_is_made_again(tmp_path):
             assert len(server.get(response.json()["url"]).content) == size
             assert server.get(f"/certificate/{variant}/").content.startswith(b"%PDF-")
             assert use_all(server) == NO_DATABASE
+        form = raw_request("POST", "/upload/async/", UPLOAD, FILE + bytes(10**7) + END)
+        for wait in range(20):
+            with server.connect(form):
+                time.sleep(wait / 200)  # each client leaves at another step
+            assert server.at_rest() and not [*(data / "incoming").iterdir()]
     for target in ("app:application", "app:stock"):  # a new start makes it anew
         with serve(target, DATA_DIR=str(data)) as server:
             for _ in range(5):
@@ -2154,7 +2159,6 @@ def test_waiting_past_the_deadline_is_a_503_and_a_line_in_the_log(one_lane):
         assert read_statuses(one_lane.send(*calls)) == [503] * 4
         lines = one_lane.log[length:].splitlines()
         assert sorted(line.split()[-1] for line in lines) == sorted(calls)
-        # What a response holds is closed, though no thread is free for it.
         assert one_lane.get("/try/stream/late/").status_code == 200
         until(lambda: "late closed" in one_lane.seen("told"))
     assert one_lane.get("/hello/sync/").status_code == 200
@@ -2308,10 +2312,9 @@ def test_python_app_is_gone_within_ten_seconds(number):  # issue 11, row 9
 #: Case: milliseconds of each variant (one number stands for five runs) with `~` seconds
 #: held, `@` requests per second and `!` failures; who leads; words said, or not said.
 VERDICTS = """a lead | rivers sync=600 threaded=200 async=100 | async | 6.0 times; Why; no Unexpected; no impression
-a tie below 5 % | rivers sync=600 async=100 shared=104 | async shared | tie
+a tie below 5 % | rivers sync=600 async=100 shared=104 | async shared | tie; summary.*tie
 6 % more | rivers sync=600 async=100 shared=106 | async | no tie
 a tie in the interquartile range | rivers sync=600 async=80,90,100,110,120 shared=115 | async shared | tie
-a tie of all | certificate sync=9 async=9.2 | sync async | tie; summary.*tie
 a pitfall in front | rivers sync=600 async=100 new_client=50 | async | pitfall.*new_client
 a contradiction | rivers sync=100 async=300 | sync | Unexpected; more runs; quieter; no Why
 four runs | rivers runs:4 sync=600 async=100 | async | first impression
@@ -2511,7 +2514,6 @@ IN_VIEW = """part => { const {top, bottom} = part.getBoundingClientRect();
 STEPS = "document.querySelector('progress').value"
 OTHERS = "rivers/async cars/sync cpu/sync upload/async files nothing"
 
-
 race_server = shared(serve, UPSTREAM_LATENCY="0.1")
 
 
@@ -2553,7 +2555,6 @@ def test_front_page_is_one_request_lists_variants_and_copies(page, race_server):
     row.get_by_text("copied").wait_for()
     program = race_server.get("/source/hello/async/app.py").text
     assert page.evaluate("navigator.clipboard.readText()") == program
-    assert "application" in program
 
 
 def test_race_sends_what_it_shows_and_shows_the_verdict(page, race_server):
@@ -2705,7 +2706,6 @@ def test_axe_has_no_findings(page, scheme):
     if not (axe := os.environ.get("AXE")):
         missing("AXE does not say where an axe.min.js of the npm package axe-core is.")
     page.emulate_media(color_scheme=scheme)
-    # In the dark, only the colours differ.
     rules = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
 
     def check(steps=-1):

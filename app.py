@@ -74,7 +74,6 @@ from itertools import groupby, islice, pairwise, product, repeat
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import SpooledTemporaryFile, TemporaryDirectory
-from types import SimpleNamespace
 from typing import NamedTuple, NoReturn
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -115,7 +114,7 @@ from django.views.generic import RedirectView
 
 # ----------------------------------------------------------------------- Settings
 
-# `python app.py` runs this module as `__main__`; uvicorn would import it again.
+# `python app.py` runs this module as `__main__`; uvicorn would import it again as `app`.
 sys.modules.setdefault("app", sys.modules[__name__])
 DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent / "data")
 #: Service: its address, unless the environment has another in USGS_URL and the like.
@@ -147,7 +146,7 @@ def service_headers(service):
     return headers | ({name: key} if name and key else {})
 
 
-class LabConfig(AppConfig):  # makes this one module an app, under any module name
+class LabConfig(AppConfig):  # makes this one module an app, whatever its name
     label = "app"  # prefixes the names of its tables; a project's app has another
 
 
@@ -348,14 +347,13 @@ async def fetch_reading_async(site, seconds):
 
 async def fetch_reading_httpx(client, site):
     """Return a gauge's Reading, fetched with an `httpx.AsyncClient`."""
-    service, query = "usgs", usgs_query([site])
-    options = {"headers": settings.SERVICE_HEADERS[service]}
-    call = client.stream("GET", settings.SERVICES[service] + query, **options)
+    url = settings.SERVICES["usgs"] + usgs_query([site])
+    call = client.stream("GET", url, headers=settings.SERVICE_HEADERS["usgs"])
     try:
         async with asyncio.timeout(settings.DEADLINE), call as response:
             # One chunk is the whole body, or too much of it.
             body = await anext(response.aiter_raw(MAX_BYTES + 1), b"")
-    except (httpx.HTTPError, OSError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         failure = TIMED_OUT if isinstance(error, TimeoutError) else FAILED
         return Reading(site, SITES[site], error=failure)
     reading, error = read_json(response.status_code, body, parse_reading, site)
@@ -439,9 +437,9 @@ async def share_call(function):
         shared_calls[key] = task, asyncio.Semaphore(0)
         task.add_done_callback(lambda task: shared_calls.pop(key)[1].release())
     task, turn = shared_calls[key]
-    # To await the task directly would resume all clients in one iteration of the event
-    # loop, at the end of which uvloop sends: the first would wait for the last one's page.
-    # So the task's end releases a semaphore once, and each client passes it on.
+    # If all awaited the task, all would resume in one iteration of the event loop. uvloop
+    # sends at its end, so the first client would wait for the last one's page. Therefore
+    # the task releases a semaphore once, and each client releases it for the next.
     async with turn:
         return task.result(), started
 
@@ -949,7 +947,7 @@ def parse_range(text, size):
 
     Several ranges, or an unreadable one, get the whole file, as section 14.2 allows.
     """
-    # int() takes 4,300 digits.
+    # int() raises an error above 4,300 digits.
     match = re.fullmatch("(?i)bytes=([0-9]{0,4000})-([0-9]{0,4000})", text)
     first, last = match.groups() if match else ("", "")
     if first and (not last or int(first) <= int(last)):
@@ -988,7 +986,7 @@ def files_list(request):
             info = os.stat(upload_path(name))
             modified = datetime.fromtimestamp(int(info.st_mtime), UTC).isoformat()
             file = {"name": name, "size": info.st_size, "modified": modified}
-            files.append(file | {"url": f"/files/async/{quote(name, safe='')}"})
+            files.append(file | {"url": f"/files/async/{quote(name)}"})
     return page(request, "files.html", {"files": files})
 
 
@@ -1035,7 +1033,7 @@ class UploadHandler(TemporaryFileUploadHandler):
 
 
 def uploaded_page(request, name, size):
-    """Return 201 with the file's name, size (bytes) and address as JSON, or 303 as HTML."""
+    """Return 201 with the file's name, size (bytes) and address as JSON, else 303."""
     if not prefers_json(request):
         return HttpResponse(status=303, headers={"Location": "/files/"})
     data = {"name": name, "size": size, "url": f"/files/async/{quote(name)}"}
@@ -1146,7 +1144,7 @@ def fetch(service, query, seconds, parse, *arguments):
     try:
         with call as response:
             body = next(response.iter_raw(MAX_BYTES + 1), b"")  # cut if it is longer
-    except (httpx.HTTPError, OSError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         client.close()
         return None, TIMED_OUT if isinstance(error, httpx.TimeoutException) else FAILED
     client.cookies.clear()
@@ -1173,8 +1171,7 @@ def read_in_time(client, read, size, timeout=None):
 def make_httpx_client():
     """Return an `httpx.AsyncClient` with a TLS context of its own, as is the default."""
     jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-    options = {"cookies": jar, "limits": LIMITS, "timeout": None, "trust_env": False}
-    return httpx.AsyncClient(**options)
+    return httpx.AsyncClient(cookies=jar, limits=LIMITS, timeout=None, trust_env=False)
 
 
 # -------------------------------------------------------------------------- Pages
@@ -1200,9 +1197,9 @@ def render_error(request, status, sentence, **fields):
 
 def prefers_json(request):
     """Return whether the client prefers JSON: not if its Accept is unreadable or long."""
-    accept = request.headers.get("accept", "")
+    size = len(request.headers.get("accept", ""))
     with suppress(ValueError, LookupError):
-        return len(accept) <= 1000 and request.get_preferred_type(TYPES) in TYPES[1:]
+        return 0 < size <= 1000 and request.get_preferred_type(TYPES) in TYPES[1:]
     return False
 
 
@@ -1419,7 +1416,7 @@ def add_cars(numbers):
 
 @receiver(connection_created)  # sent also when a pool lends a connection
 def replace_closed_connection(connection, **kwargs):
-    """Replace a connection that the server has closed, and all others in the pool."""
+    """Replace a connection that the server has closed, and others like it in the pool."""
     if not connection.is_usable():
         connection.close()
         connection.pool.check()
@@ -1475,12 +1472,12 @@ def address_of(service):
     return re.sub("//.*@", "//", settings.SERVICES[service])
 
 
-#: Where the readings come from.
+#: Where the readings come from, as JSON has it.
 SOURCE = address_of("usgs") if "usgs" in OUTSIDE_SERVICES else "embedded"
 
 
 def framed_page(request, template, data, status=200, **extra):
-    """Return what `page` returns, in a frame and with the time that it took.
+    """Return what `page` returns, in a frame and with the time since its arrival.
 
     JSON has the experiment's and the variant's name, and `load_time` in seconds.
     """
@@ -1504,7 +1501,7 @@ def framed_error(request, status, sentence, **fields):
     """Return what `render_error` returns, in a frame."""
     if prefers_json(request):
         return JsonResponse({"error": sentence} | fields, status=status)
-    before, *after = frame(str(int(status)), HTTPStatus(status).phrase)
+    before, *after = frame(str(status), HTTPStatus(status).phrase)
     main = f'<p role="alert">{escape(sentence)}</p>'
     return HttpResponse(before + main + "".join(after), status=status)
 
@@ -1664,7 +1661,7 @@ class LabMiddleware(CsrfViewMiddleware):
         task = asyncio.create_task(check(request, view, args, kwargs))
         try:
             return await asyncio.shield(task)
-        finally:  # what the thread makes of a form whose client has left is closed, too
+        finally:  # if the client leaves, wait for the files that the thread makes
             await asyncio.wait([task])
 
 
@@ -1674,7 +1671,6 @@ settings.MIDDLEWARE = ["app.LabMiddleware"]
 
 #: When the latest calls began and ended (None while under way), in monotonic seconds.
 RECENT_CALLS = deque(maxlen=100)
-embedded = SimpleNamespace(in_flight=0)
 upstream_exit = ExitStack()  # how to stop it, while it runs
 stop_upstream = upstream_exit.close
 GAUGES = ",".join(f"USGS-{site}" for site in SITES)
@@ -1786,13 +1782,16 @@ async def upstream(scope, receive, send):
         response = HttpResponse(ERROR, status=503)
     response.headers["Content-Length"] = str(len(response.content))
     RECENT_CALLS.append(call := [time.monotonic(), None])
-    embedded.in_flight += 1
+    upstream.in_flight += 1
     try:
         await asyncio.sleep(UPSTREAM_LATENCY)
         await application.send_response(response, send)  # and does not close it
     finally:
-        embedded.in_flight -= 1
+        upstream.in_flight -= 1
         call[1] = time.monotonic()
+
+
+upstream.in_flight = 0
 
 
 def start_upstream():
@@ -2204,15 +2203,15 @@ def first_line(view):
 @functools.cache
 def list_calls(experiment, variant=""):
     """Return the services that a page calls, once for each call."""
-    if experiment in CALLS:
-        return CALLS[experiment][: 1 if variant == "batched" else None]
+    if experiment in CALLS or experiment not in EXPERIMENTS:
+        return CALLS.get(experiment, [])[: 1 if variant == "batched" else None]
     # Of an experiment of your own: each service that its views need, once.
     source = Path(__file__).read_text("utf-8").partition("\nEXPERIMENTS = ")[0]
-    with suppress(SyntaxError):  # of a view whose source Python does not find
-        views = map(view_source, EXPERIMENTS.get(experiment, {}).values())
-        names = find_names("".join(add_needed(source, view) for view in views))
-        return [service for service in DEFAULT_URLS if f'"{service}"' in names]
-    return []
+    names = set()
+    for view in EXPERIMENTS[experiment].values():
+        with suppress(SyntaxError):  # the source of a lambda is the line around it
+            names |= find_names(add_needed(source, view_source(view)))
+    return [service for service in DEFAULT_URLS if f'"{service}"' in names]
 
 
 def data_source(service="usgs"):
@@ -2246,15 +2245,15 @@ def process_status():
 
 async def status(request):
     """Return how the server is doing, always as JSON."""
-    upstream = {"address": address_of("usgs"), "in_flight": embedded.in_flight}
+    calls = {"address": address_of("usgs"), "in_flight": upstream.in_flight}
     # A copy, because the upstream's thread appends. None if calls may go elsewhere.
     outside = PATHS.keys() & OUTSIDE_SERVICES
-    upstream["recent"] = None if outside else [*RECENT_CALLS.copy()]
+    calls["recent"] = None if outside else [*RECENT_CALLS.copy()]
     clients = f"httpx {httpx.__version__}", f"aiohttp {aiohttp.__version__}"
     data = process_status() | {
         "requests_in_flight": heartbeat.requests,
         "lanes": application.lanes(),
-        "upstream": upstream,
+        "upstream": calls,
         "event_loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
         "http_parser": application.http_parser,
         "http_clients": dict(zip(("sync", "async"), clients, strict=True)),
@@ -2282,8 +2281,8 @@ for pattern in urlpatterns:
 
 # ------------------------------------------------------------------------- Export
 
-# A program is the text of this file above EXPERIMENTS without all that its views do not
-# need: statements, settings, addresses of services and imported names.
+# A program is what its views need of the text above EXPERIMENTS: statements, settings,
+# addresses of services and imported names.
 
 #: Pattern: what replaces it in a program.
 CHANGES = {
@@ -2310,7 +2309,8 @@ NEEDS = {
 }
 #: The name of a setting, of a template, or in quotes of a service, where one is used: not
 #: in the tables that hold its address and the header of its key.
-REFERENCE = r'(?<=settings\.)\w+|[\w/-]+\.html|"\w+"(?!: "(?:http|X-Api-Key|apikey))'
+REFERENCE = r'(?<=settings\.)\w+|[\w/-]+\.html|"\w+"'
+REFERENCE += f'(?!: "(?:http|{"|".join(KEY_HEADERS.values())}))'
 #: An indented `NAME=value,` (a setting) or `"name": "address",` (a service), over one or
 #: more lines, with the comments above it.
 ENTRY = r'(?m)^(?:    #.*\n)*    ("?\w+"?)(?:=|: ).*\n(?:    [ )\]}].*\n)*'
@@ -2370,7 +2370,7 @@ def add_needed(source, end):
 def find_names(text):
     """Return the names that a text needs."""
     tables = [symtable.symtable(text, "app", "exec")]
-    for table in tables:
+    for table in tables:  # which grows meanwhile
         tables += table.get_children()
     names = {s.get_name() for t in tables for s in t.get_symbols() if s.is_global()}
     names.update(re.findall(REFERENCE, text))
@@ -2394,7 +2394,7 @@ def keep_needed(statement, names):
 
 @functools.cache
 def defined_names(statement):
-    """Return the names that a statement defines, of its template, or of what it calls."""
+    """Return the names that a statement assigns or imports, or that it begins with."""
     symbols = symtable.symtable(statement, "app", "exec").get_symbols()
     names = {x.get_name() for x in symbols if x.is_assigned() or x.is_imported()}
     return names | {*re.findall(r'(?m)^(?:HTML\[")?([\w./-]+)', statement)[:1]}
@@ -2509,7 +2509,7 @@ class LanesHandler(ASGIHandler):
         if loop is not self.loop:
             self.loop, self.semaphore = loop, asyncio.Semaphore(4)
         # At most four requests begin in an iteration of the event loop. uvloop accepts one
-        # connection in each, so a new client would wait while a crowd begins in one.
+        # connection in each: if a crowd began in one, a new client would wait for all of it.
         await self.semaphore.acquire()
         loop.call_soon(self.semaphore.release)
         with Lane(self) as lane, suppress(django.core.exceptions.RequestAborted):
@@ -2542,7 +2542,7 @@ class LanesHandler(ASGIHandler):
 
     async def respond(self, request, response, receive, send):
         """Send the view's response and return it. Stop when the client leaves."""
-        timeout = asyncio.timeout(None)
+        timeout = asyncio.timeout(None)  # which expires when the watcher says so
 
         async def expire_on_disconnect():
             await receive()  # after the body, nothing else can come
@@ -2642,7 +2642,7 @@ class FormRequest(ASGIRequest):
             for handler in self.upload_handlers:  # Django closes only complete files
                 with suppress(AttributeError, OSError):
                     handler.file.close()
-            if isinstance(error, (LookupError, UnicodeError)):  # of `hex`, of `idna`
+            if isinstance(error, (LookupError, UnicodeError)):  # such as `hex`, `idna`
                 raise BadRequest("The form's charset is unknown.") from None
             raise
         finally:
@@ -2692,9 +2692,9 @@ class Application(LanesHandler):
         module = type(getattr(receive, "__self__", receive)).__module__
         if found := re.match(r"uvicorn\.protocols\.http\.(\w+)_impl", module):
             self.http_parser = found[1]
-        # A trailer is no header. uvicorn adds trailers to its list while the body arrives,
-        # so this copies the list; those that are in it already can be told from headers
-        # only if a `Trailer` field announces them.
+        # A trailer is no header. uvicorn adds trailers to this list while the body arrives,
+        # so copy it. Those that are in it already can be told from headers only if a
+        # `Trailer` field announces them.
         announced = b",".join(v for k, v in scope["headers"] if k == b"trailer").lower()
         trailers = {name.strip() for name in announced.split(b",")}
         headers = [pair for pair in scope["headers"] if pair[0] not in trailers]
@@ -2780,17 +2780,17 @@ class Application(LanesHandler):
         return body
 
 
-application = Application(LANES, settings.DEADLINE)
+application = Application(size=LANES, patience=settings.DEADLINE)
 stock = get_asgi_application()  # to compare with: `uvicorn app:stock`
 
 # --------------------------------------------------------------- The command line
 
 HELP = """\
-uvicorn app:application                    serve on http://127.0.0.1:8000/
-python app.py, uv run app.py               the same
-python app.py runserver [[address:]port]   serve, and reload on change
-python app.py race [EXPERIMENT …]          race the variants (race --help)
-python app.py export EXPERIMENT/VARIANT …  print a complete one-file program
+uvicorn app:application                      serve on http://127.0.0.1:8000/
+python app.py, uv run app.py                 the same
+python app.py runserver [[address:]port]     serve, and reload on change
+python app.py race [EXPERIMENT …]            race the variants (race --help)
+python app.py export EXPERIMENT[/VARIANT] …  print a complete one-file program
 Everything else goes to Django's own commands (check, shell, dbshell, …)."""
 
 
@@ -3024,10 +3024,9 @@ def race(arguments):
 
 def end_by_any_signal():
     """Let each signal that ends a program raise KeyboardInterrupt."""
-    # A shell makes its background jobs ignore SIGINT, and nohup makes them ignore SIGHUP.
+    # A shell's background jobs ignore SIGINT: undo that, but keep what nohup ignores.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-        number = getattr(signal, name, signal.SIGTERM)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
@@ -3052,10 +3051,10 @@ class Server(uvicorn.Server):
 
 
 def runserver(address):
-    """Serve at `[address:]port`, and start again when the file changes."""
+    """Serve at `[address:]port`, and start again when a file beside it changes."""
     host, _, port = address.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
-        sys.exit("Give [address:]port, as in 127.0.0.1:8000.")
+        fail("Give [address:]port, as in 127.0.0.1:8000.")
     options = {"host": host.strip("[]") or "127.0.0.1", "port": int(port)}
     options |= {"reload_dirs": [str(Path(__file__).parent)], "reload": True}
     uvicorn.run("app:application", timeout_graceful_shutdown=7, **options)
@@ -3079,7 +3078,7 @@ def main(arguments):
         case ["--help"] | ["-h"] | ["help"]:
             print(HELP)
         case _:
-            with suppress(OSError):  # for SQLite, and for a check of this folder
+            with suppress(OSError):  # SQLite needs DATA_DIR, Django's check this folder
                 settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
             execute_from_command_line(["app.py", *arguments])
 

@@ -1349,7 +1349,7 @@ PATHS = {x: urlsplit(DEFAULT_URLS[x]).path for x in ("usgs", "promo", "recco", "
 #: The services that are called elsewhere: those with an address, and all others.
 OUTSIDE_SERVICES = {x for x in DEFAULT_URLS if env(f"{x.upper()}_URL", *URL_RULE)}
 OUTSIDE_SERVICES |= {x for x in DEFAULT_URLS if UPSTREAM_URL or x not in PATHS}
-#: An experiment's calls for each page.
+#: An experiment's calls for each page. Those of your own are added after the export.
 CALLS = dict.fromkeys(["hello", "cars", "cpu", "certificate", "files", "upload"], [])
 CALLS |= {"rivers": ["usgs"] * len(SITES), "home": [*HOME_SERVICES], "rates": ["rates"]}
 #: What is shown but not raced: a form that stores files, a view that always fails.
@@ -1507,17 +1507,16 @@ def framed_error(request, status, sentence, **fields):
 
 
 page, render_error = framed_page, framed_error  # noqa: F811 - views call these now
+#: Experiment: what the frame of its pages shows. Filled where all of them are known.
+ABOUT = {}
 
 
 @functools.lru_cache(maxsize=256)
 def frame(experiment, variant):
     """Return what stands around a page's own parts, which is the same for all clients."""
-    variants = EXPERIMENTS.get(experiment, ())
-    siblings = [(name, f"{experiment}/{name}" in PITFALLS) for name in variants]
-    notes = dict.fromkeys(f"Data: {data_source(x)}." for x in list_calls(experiment))
-    names = {"experiment": experiment, "variant": variant, "siblings": siblings}
-    names |= {"note": " ".join(notes), "cut_here": "@@cut@@"}
-    return render_to_string("frame.html", names).split("@@cut@@")
+    names = {"experiment": experiment, "variant": variant, "cut_here": "@@cut@@"}
+    html = render_to_string("frame.html", names | ABOUT.get(experiment, {}))
+    return html.split("@@cut@@")
 
 
 def handler500(request):
@@ -2200,18 +2199,9 @@ def first_line(view):
     return (inspect.getdoc(written_view(view)) or "").partition("\n")[0]
 
 
-@functools.cache
-def list_calls(experiment, variant=""):
+def list_calls(experiment, variant):
     """Return the services that a page calls, once for each call."""
-    if experiment in CALLS or experiment not in EXPERIMENTS:
-        return CALLS.get(experiment, [])[: 1 if variant == "batched" else None]
-    # Of an experiment of your own: each service that its views need, once.
-    source = Path(__file__).read_text("utf-8").partition("\nEXPERIMENTS = ")[0]
-    names = set()
-    for view in EXPERIMENTS[experiment].values():
-        with suppress(SyntaxError):  # the source of a lambda is the line around it
-            names |= find_names(add_needed(source, view_source(view)))
-    return [service for service in DEFAULT_URLS if f'"{service}"' in names]
+    return CALLS[experiment][: 1 if variant == "batched" else None]
 
 
 def data_source(service="usgs"):
@@ -2399,6 +2389,23 @@ def defined_names(statement):
     names = {x.get_name() for x in symbols if x.is_assigned() or x.is_imported()}
     return names | {*re.findall(r'(?m)^(?:HTML\[")?([\w./-]+)', statement)[:1]}
 
+
+def needed_services(views):
+    """Return the services that any of these views needs, once each."""
+    source, names = Path(__file__).read_text("utf-8"), set()
+    source = source.partition("\nEXPERIMENTS = ")[0]
+    for view in views:
+        with suppress(SyntaxError):  # the source of a lambda is the line around it
+            names |= find_names(add_needed(source, view_source(view)))
+    return [service for service in DEFAULT_URLS if f'"{service}"' in names]
+
+
+for name, variants in EXPERIMENTS.items():
+    if name not in CALLS:
+        CALLS[name] = needed_services(variants.values())
+    siblings = [(variant, f"{name}/{variant}" in PITFALLS) for variant in variants]
+    notes = dict.fromkeys(f"Data: {data_source(service)}." for service in CALLS[name])
+    ABOUT[name] = {"siblings": siblings, "note": " ".join(notes)}
 
 # ---------------------------------------------------------------------------- Lanes
 
